@@ -1,0 +1,229 @@
+"""Where the rows of a tagged set lie: folders in the hub's layout, parquet files, hub sets.
+
+Rows are plain dicts here, and images stay encoded bytes; `schema` gives both their meaning.
+Parquet is read with pyarrow alone: no pickle, no code that came with the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safegrpo.data.images import ImageRef, quoted
+from safegrpo.data.pairs import META_JSON
+from safegrpo.errors import DataError, InputFileError, MissingDependencyError
+
+_FILE = re.compile(
+    r"(?P<split>.+?)(-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?\.(?P<kind>parquet|jsonl)"
+)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_READ_ROWS = 100
+_GROUP_ROWS = 100
+# Row groups stay far below the 2 GiB that one Arrow array of bytes can hold.
+_GROUP_BYTES = 64 * 1024 * 1024
+
+_Row = tuple[Mapping[str, Any], Sequence[ImageRef], Mapping[str, Any]]
+"""(the fixed columns but `images`, the images, the extra columns)"""
+
+
+def split_of(path: Path) -> str:
+    """The split that a file name stands for: `train` for `train-00000-of-00002.parquet`."""
+    match = _FILE.fullmatch(path.name)
+    return match["split"] if match else path.stem
+
+
+def split_files(folder: Path, split: str | None) -> tuple[list[Path], str]:
+    """(the files of one split in order, the split's name) of a folder in the hub's layout.
+
+    Looks in the folder and in its `data/`. Without `split` the folder must hold just one. Raises
+    `DataError` if the split is not there, is there twice, or misses a shard.
+    """
+    found: dict[str, list[re.Match[str]]] = {}
+    paths: dict[str, Path] = {}
+    for place in (folder, folder / "data"):
+        for path in sorted(place.iterdir()) if place.is_dir() else []:
+            match = _FILE.fullmatch(path.name)
+            if match and not path.name.startswith(".") and path.is_file():
+                if path.name in paths:
+                    raise DataError(f"{folder}/ holds {path.name} twice, also in data/: name one")
+                paths[path.name] = path
+                found.setdefault(match["split"], []).append(match)
+    if not found:
+        raise DataError(f"{folder}/ holds no .parquet or .jsonl file, and neither does its data/")
+    names = ", ".join(sorted(found))
+    if split is None:
+        if len(found) > 1:
+            raise DataError(f"{folder}/ holds several splits: {names}; name one")
+        split = next(iter(found))
+    if split not in found:
+        raise DataError(f"{folder}/ has no split {quoted(split)}; it has: {names}")
+    _check_shards(folder, found[split])
+    return [paths[match.string] for match in found[split]], split
+
+
+def _check_shards(folder: Path, files: Sequence[re.Match[str]]) -> None:
+    if len(files) == 1 and files[0]["shard"] is None:
+        return
+    here = [match.string for match in files]
+    if len({(match["shards"], match["kind"]) for match in files}) > 1 or files[0]["shard"] is None:
+        raise DataError(f"{folder}/ holds one split twice: {', '.join(here)}; name one file")
+    shards = {int(match["shard"]) for match in files}
+    missing = sorted(set(range(int(files[0]["shards"]))) - shards)
+    if missing:
+        raise DataError(f"{folder}/: shard {missing[0]} of {files[0]['shards']} is missing")
+
+
+def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file as plain Python values; `DataError` if it cannot be read."""
+    pa, pq = _pyarrow()
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_READ_ROWS):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as parquet: {error}") from error
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether `name` has the form owner/name, and is not a data file's."""
+    return bool(_HUB_NAME.fullmatch(name)) and not name.endswith((".jsonl", ".parquet", ".json"))
+
+
+def read_hub(name: str, split: str | None) -> tuple[Iterator[dict[str, Any]], str]:
+    """(the rows, the split's name) of a set on the hub, downloaded once by `datasets`.
+
+    Raises `InputFileError` when the hub may not or cannot be asked, `DataError` when `split` has
+    to be named.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise InputFileError(
+            f"{quoted(name)} is no file or folder here, and the hub is not asked while "
+            "HF_HUB_OFFLINE is set"
+        )
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingDependencyError(
+            "loading a set from the hub needs datasets: pip install 'safegrpo[train]'"
+        ) from error
+    try:
+        loaded = datasets.load_dataset(name, split=split)
+    except Exception as error:  # network, access, name and format each raise their own kind
+        raise InputFileError(
+            f"{quoted(name)} is no file or folder here, and the hub did not give it: {error}"
+        ) from error
+    if isinstance(loaded, dict):
+        if len(loaded) > 1:
+            raise DataError(f"{quoted(name)} has several splits: {', '.join(loaded)}; name one")
+        split, loaded = next(iter(loaded.items()))
+    # The Arrow format leaves images encoded, where the default would decode and lose the bytes.
+    tables = loaded.with_format("arrow").iter(batch_size=_READ_ROWS)
+    return (row for table in tables for row in table.to_pylist()), str(split)
+
+
+def write_parquet(path: Path, rows: Sequence[_Row]) -> None:
+    """Write (fixed columns, images, extra columns) rows to one parquet file, all or nothing.
+
+    Images are embedded as they are encoded, and marked so that `datasets` reads them as images.
+    Extra values that parquet would change go to the column `META_JSON`.
+    """
+    pa, pq = _pyarrow()
+    native = _native_columns([meta for _, _, meta in rows])
+    left_over = [{k: v for k, v in meta.items() if k not in native} for _, _, meta in rows]
+    if any(left_over):
+        native[META_JSON] = pa.string()
+    schema = pa.schema([*_fixed_fields(), *native.items()]).with_metadata(
+        {"huggingface": json.dumps({"info": {"features": {"images": [{"_type": "Image"}]}}})}
+    )
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for group in _groups(rows, left_over):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _groups(
+    rows: Iterable[_Row], left_over: Iterable[Mapping[str, Any]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Rows with their images read, in groups that fit in memory."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    for (cells, refs, meta), rest in zip(rows, left_over, strict=True):
+        images = [{"bytes": ref.read_bytes(), "path": ref.name} for ref in refs]
+        # Values left over are not in the schema under their own names, so they fall away there.
+        kept = {**meta, **cells, "images": images}
+        group.append({**kept, META_JSON: _to_json(cells["id"], rest)} if rest else kept)
+        size += sum(len(image["bytes"]) for image in images)
+        if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _to_json(pair_id: str, values: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(values)
+    except (TypeError, ValueError) as error:
+        names = ", ".join(sorted(values))
+        raise DataError(f"id {quoted(pair_id)}: extra columns {names}: {error}") from error
+
+
+def _fixed_fields() -> list[tuple[str, Any]]:
+    pa, _ = _pyarrow()
+    text = pa.string()
+    three = pa.struct([(name, pa.float64()) for name in ("visual", "text", "combined")])
+    return [
+        ("id", text),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", text)]))),
+        ("prompt", text),
+        *((name, text) for name in ("image_tag", "text_tag", "combine_tag")),
+        *((name, three) for name in ("scores", "confidences")),
+        *((name, text) for name in ("source", "license", "answer")),
+    ]
+
+
+def _native_columns(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """name -> Arrow type of the extra columns whose values come back from parquet unchanged."""
+    pa, pq = _pyarrow()
+    native: dict[str, Any] = {}
+    for name in dict.fromkeys(name for meta in metas for name in meta):
+        values = [meta.get(name) for meta in metas]
+        try:
+            array = pa.array(values)
+            sink = pa.BufferOutputStream()
+            pq.write_table(pa.table({name: array}), sink)
+            back = pq.read_table(pa.BufferReader(sink.getvalue())).column(0).to_pylist()
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            continue
+        # repr tells 1 from 1.0 and from True, and finds NaN equal to itself.
+        if repr(back) == repr(values):
+            native[name] = array.type
+    return native
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, synced to disk, if all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            "parquet files need pyarrow: pip install 'safegrpo[train]'"
+        ) from error
+    return pyarrow, pyarrow.parquet

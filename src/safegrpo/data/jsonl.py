@@ -1,0 +1,112 @@
+"""JSON lines and whole files, read with clear errors and written so that a crash costs one row."""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from safegrpo.errors import DataError, InputFileError
+
+BOM = b"\xef\xbb\xbf"
+
+
+def read_jsonl(path: str | Path, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each row of a file as (line number from 1, object); "-" reads standard input.
+
+    Blank lines are skipped and a byte order mark is tolerated. With `torn_tail` a last line that a
+    crash cut short (no newline, no JSON) is left out instead of being an error.
+    Raises InputFileError if there is no such file, DataError naming the line if one is no object.
+    """
+    with _open(path) as (file, name):
+        for number, line in enumerate(file, start=1):
+            raw = line.removeprefix(BOM) if number == 1 else line
+            if not raw.strip():
+                continue
+            try:
+                yield number, _object(raw, f"{name} line {number}")
+            except DataError:
+                if torn_tail and not line.endswith(b"\n"):
+                    return
+                raise
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[tuple[BinaryIO, str]]:
+    if str(path) == "-":
+        yield sys.stdin.buffer, "standard input"
+        return
+    path = Path(path)
+    if not path.exists():
+        raise InputFileError(f'file "{path}" not found')
+    if path.is_dir():
+        raise InputFileError(f'"{path}" is a folder, not a file of JSON lines')
+    with path.open("rb") as file:
+        yield file, f'file "{path}"'
+
+
+def _object(raw: bytes, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: not JSON ({error.msg}, column {error.colno})") from error
+    except (RecursionError, ValueError) as error:  # nested too deep, or a number of 5,000 digits
+        raise DataError(f"{place}: JSON that cannot be read ({error})") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: a JSON object is wanted, this is a {type(value).__name__}")
+    return value
+
+
+def append_jsonl(path: str | Path, row: Mapping[str, Any]) -> None:
+    """Append one row and have it on the disk before returning; makes missing folders.
+
+    What a crash left of an earlier row is cut away first, so that it cannot spoil this one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
+    with path.open("a+b") as file:
+        _mend_tail(file)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mend_tail(file: BinaryIO) -> None:
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    start, last = 0, b""
+    for line in file:
+        start, last = start + len(last), line
+    try:
+        _object(last.removeprefix(BOM), "last line")
+    except DataError:
+        file.truncate(start)
+    else:
+        file.write(b"\n")  # whole, only its newline is missing
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Write a whole file as UTF-8: readers see the old one or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, for a rename is only atomic within one file system.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
