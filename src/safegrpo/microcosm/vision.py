@@ -139,12 +139,17 @@ def train_vision(
     for step in range(steps):
         index = torch.randint(pool, (batch,), generator=generator)
         x = features(model, images[index])
-        loss = torch.stack(
-            [
-                F.cross_entropy(head(x), targets[index, i], ignore_index=IGNORE, reduction="sum")
-                for i, head in enumerate(heads)
-            ]
-        ).sum() / batch
+        loss = (
+            torch.stack(
+                [
+                    F.cross_entropy(
+                        head(x), targets[index, i], ignore_index=IGNORE, reduction="sum"
+                    )
+                    for i, head in enumerate(heads)
+                ]
+            ).sum()
+            / batch
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from safegrpo.data.images import ImageRef, open_image, resolve_image
 from safegrpo.data.jsonl import read_jsonl, write_text_atomic
@@ -24,6 +24,7 @@ MAX_PIXELS = 25_000_000  # an image larger than this is not decoded
 THUMB_SIDE = 320
 MAX_TEXT = 20_000  # characters of one field of one sample
 PHASES = ("before", "after")
+REWARD_PARTS = ("reward", "format", "tag", "behavior")
 MODES = ("guided", "direct")
 
 
@@ -112,11 +113,11 @@ def read_run(run_dir: Path) -> Run:
             summary = _summary(json.loads(summary_path.read_text(encoding="utf-8")), notes)
         except (OSError, ValueError, RecursionError) as error:
             notes.append(f"summary.json cannot be read: {error}")
-    history = tuple(
+    numbers = (
         {key: float(value) for key, value in row.items() if _is_number(value)}
         for row in _rows(metrics_path, notes)
     )
-    history = tuple(row for row in history if "step" in row)
+    history = tuple(row for row in numbers if "step" in row)
     if summary is None and not history:
         why = "; ".join(notes) or "metrics.jsonl has no row with a step"
         raise DataError(f"nothing in {run_dir} can be reported: {why}")
@@ -181,14 +182,10 @@ def _summary(data: Any, notes: list[str]) -> Summary:
             facts += [(f"{key}/{name}", _text(v)) for name, v in value.items() if _is_scalar(v)]
         elif _is_scalar(value):
             facts.append((key, _text(value)))
+    facts.sort(key=lambda fact: "/" in fact[0])
     steps, rules = data.get("steps"), data.get("rules")
-    return Summary(
-        before=before,
-        after=after,
-        facts=tuple(sorted(facts, key=lambda fact: "/" in fact[0])),
-        steps=steps if isinstance(steps, int) else None,
-        rules=rules if isinstance(rules, str) else None,
-    )
+    steps = int(steps) if _is_number(steps) else None
+    return Summary(before, after, tuple(facts), steps, rules if isinstance(rules, str) else None)
 
 
 def _rates(measure: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Rate]:
@@ -230,11 +227,7 @@ def _sample(row: Mapping[str, Any], thumbnails: "_Thumbnails") -> Sample:
         tags=_tags(row.get("tags")),
         verdict=_text(row.get("verdict")),
         correct=correct if isinstance(correct, bool) else None,
-        rewards={
-            key: float(row[key])
-            for key in ("reward", "format", "tag", "behavior")
-            if _is_number(row.get(key))
-        },
+        rewards={key: float(row[key]) for key in REWARD_PARTS if _is_number(row.get(key))},
         faults=tuple(map(_text, row["faults"])) if isinstance(row.get("faults"), list) else (),
         images=tuple(shown),
         missing=tuple(missing),
@@ -299,6 +292,6 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, (str, int, float)) and value != ""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     """A number that can be drawn: no NaN, no infinity, no integer that a float cannot hold."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e100

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -74,20 +75,15 @@ def page(run: Run) -> str:
         f"script-src '{_hash(js)}'; base-uri 'none'; form-action 'none'"
     )
     summary = run.summary
-    body = [
-        _header(run),
-        *((_tiles(summary), _table(summary), _glossary()) if summary else ()),
-        _curves(run),
-        _samples(run),
-        _files(run),
-    ]
-    title = escape(f"{run.name} · SafeGRPO report")
+    results = (_tiles(summary), _table(summary), _glossary()) if summary else ()
+    body = (_header(run), *results, _curves(run), _samples(run), _files(run))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{title}</title>\n<style>{css}</style>\n</head>\n<body>\n"
+        f"<title>{escape(run.name)} · SafeGRPO report</title>\n<style>{css}</style>\n</head>\n"
+        "<body>\n"
         + "\n".join(part for part in body if part)
         + f'\n<script id="data" type="application/json">{script_json(run.samples_json())}</script>'
         f"\n<script>{js}</script>\n</body>\n</html>\n"
@@ -139,11 +135,9 @@ def _header(run: Run) -> str:
 def _fact(name: str, value: str) -> tuple[str, str]:
     group, _, part = name.rpartition("/")
     if group == "seconds":
-        try:
+        with suppress(ValueError):
             seconds = float(value)
             value = f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-        except ValueError:
-            pass
         return part.replace("_", " "), value
     return name.replace("_", " ").replace("/", " "), value
 
@@ -160,23 +154,24 @@ def _tiles(summary: Summary) -> str:
             + (f'<p class="from">from {100 * old.value:.0f}&nbsp;%</p>' if old else "")
             + f"{_bar(old, new, metric.label)}<p>{metric.short}</p></div>"
         )
+    if not tiles:
+        return ""
     note = f"{MODE_NAMES[mode][0]}: {MODE_NAMES[mode][1]}"
     return (
         f'<section aria-label="Headline, {note}"><p class="eyebrow">{note}</p>'
         f'<div class="tiles">{"".join(tiles)}</div></section>'
-        if tiles
-        else ""
     )
 
 
 def _table(summary: Summary) -> str:
-    modes = [m for m in MODE_NAMES if summary.before.get(m) or summary.after.get(m)]
-    rates = [phase.get(m, {}) for m in modes for phase in (summary.before, summary.after)]
+    phases = (summary.before, summary.after)
+    modes = [m for m in MODE_NAMES if any(phase.get(m) for phase in phases)]
+    keys = dict.fromkeys(key for mode in modes for phase in phases for key in phase.get(mode, {}))
     rows = []
-    for key, label, short, better in _row_heads(dict.fromkeys(k for group in rates for k in group)):
+    for key, label, short, better in _row_heads(keys):
         cells = []
         for mode in modes:
-            old, new = (phase.get(mode, {}).get(key) for phase in (summary.before, summary.after))
+            old, new = (phase.get(mode, {}).get(key) for phase in phases)
             name = f"{MODE_NAMES[mode][0]} {label}"
             cells.append(
                 f'<td class="bars {mode}" data-mode="{MODE_NAMES[mode][0]}">'
@@ -224,10 +219,8 @@ def _interval(rate: Rate | None) -> Interval | None:
 def _bar(old: Rate | None, new: Rate | None, name: str) -> str:
     if old is None and new is None:
         return ""
-    said = ", ".join(
-        f"{phase} {100 * rate.value:.1f} %" for phase, rate in (("before", old), ("after", new))
-        if rate
-    )  # fmt: skip
+    phases = (("before", old), ("after", new))
+    said = ", ".join(f"{phase} {100 * rate.value:.1f} %" for phase, rate in phases if rate)
     return interval_bar(_interval(old), _interval(new), f"{name}: {said}")
 
 
@@ -237,8 +230,8 @@ def _cell(rate: Rate | None) -> str:
         return '<span class="none" title="not measured">&ndash;</span>'
     return (
         f'<b>{100 * rate.value:.1f}<i>%</i></b><small class="ci">{100 * span.low:.1f}&ndash;'
-        f'{100 * span.high:.1f} <span>n&nbsp;{rate.n}</span></small>'
-    )  # fmt: skip
+        f"{100 * span.high:.1f} <span>n&nbsp;{rate.n}</span></small>"
+    )
 
 
 def _change(old: Rate | None, new: Rate | None, better: int) -> str:
@@ -250,10 +243,9 @@ def _change(old: Rate | None, new: Rate | None, better: int) -> str:
         return '<span class="change unsure">0.0 <em>no change</em></span>'
     signed = f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
     arrow = "▲" if points > 0 else "▼"
-    name = "unsure" if low <= 0 <= high or not better else (
-        "better" if points * better > 0 else "worse"
-    )  # fmt: skip
-    word = "may be chance" if low <= 0 <= high else name.replace("unsure", "")
+    name = word = "better" if points * better > 0 else "worse"
+    if low <= 0 <= high or not better:
+        name, word = "unsure", "may be chance" if better else ""
     return f'<span class="change {name}">{arrow} {signed} <em>{word}</em></span>'
 
 
@@ -283,12 +275,12 @@ def _samples(run: Run) -> str:
     if not run.samples:
         return ""
     left_out = run.sample_rows - len(run.samples)
-    said = (
-        f"{len(run.samples):,} of {run.sample_rows:,} answers, from pairs spread evenly over the "
-        f"file; {left_out:,} left out to keep the page small."
-        if left_out
-        else f"All {run.sample_rows:,} answers that the run kept."
-    )
+    said = f"All {run.sample_rows:,} answers that the run kept."
+    if left_out:
+        said = (
+            f"{len(run.samples):,} of {run.sample_rows:,} answers, from pairs spread evenly over "
+            f"the file; {left_out:,} left out to keep the page small."
+        )
     return (
         f'<section id="samples"><h2>Answers</h2><p class="lead">{said} Images marked unsafe are '
         "blurred until you ask for them.</p><noscript><p>Browsing the answers needs JavaScript."

@@ -78,6 +78,9 @@ for (const plot of plots) {
   });
 }
 
+// On paper nobody can open it.
+addEventListener("beforeprint", () => document.querySelector(".reading")?.setAttribute("open", ""));
+
 /* ---------- answers: one card for each pair and mode, before and after together ---------- */
 
 const { images, rows } = JSON.parse(document.getElementById("data").textContent);
