@@ -55,7 +55,8 @@ def example(sampler: Sampler, guided: bool) -> Example:
     elif share < 0.5:
         pair = sampler.by_text((*world.HARMFUL_TEXT, *world.LOOKALIKE_TEXT, *world.OPEN))
     else:
-        medium = rng.choice(("object", "object", "label", "note"))
+        media: tuple[world.Medium, ...] = ("object", "object", "label", "note")
+        medium = rng.choice(media)
         instruction = rng.choice([i for i in world.IMAGE_DECIDED if medium in i.media])
         pair = sampler.pair(instruction, rng.random() < 0.5, medium)
     if guided:

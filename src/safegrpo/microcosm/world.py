@@ -2,9 +2,10 @@
 
 A thing belongs to a category; a category has a look (does the picture alone alarm?) and an
 adjective, the evidence a thinker would name. An instruction lists the categories it makes harmful.
-Neither half decides: every category that some instruction makes harmful is harmless under another,
-and under every instruction some things are harmful and some are not. That is what makes *twins*
-possible: one instruction, one picture that makes it harmful and one that does not.
+Neither half decides: every object is harmful under some instruction and harmless under another,
+and under every instruction that looks at the image some things are harmful and some are not. That
+is what makes *twins* possible: one instruction, one picture that makes it harmful and one that
+does not.
 """
 
 from __future__ import annotations
@@ -368,7 +369,7 @@ def split_of(instruction: Instruction, thing: Thing) -> Split:
     about half train, a quarter develop, a quarter test; shifted from instruction to instruction,
     so that each thing is seen in training under other instructions.
     """
-    group = ALL_INSTRUCTIONS.index(instruction)
+    group = [i for i in ALL_INSTRUCTIONS if thing.medium in i.media].index(instruction)
     if thing.medium == "label":
         position = LABELS[thing.category].index(thing.name)
         return ("train", "train", "train", "dev", "test", "test")[(position + 2 * group) % 6]

@@ -1,0 +1,251 @@
+"""The recipe of a training run: one YAML file, checked before anything heavy is loaded.
+
+Defaults are ours; `paper_recipe` gives the published settings. GRPO's own options are passed
+through to TRL's GRPOConfig under `grpo`, and checked against its fields where TRL is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from safegrpo.data.images import DEFAULT_MAX_PIXELS
+from safegrpo.errors import ConfigError, InputFileError
+from safegrpo.training.config_errors import explain, nearest
+from safegrpo.training.grpo_options import check_grpo_options
+
+LANGUAGE_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the tagged pairs are; prompts longer than `max_prompt_length` tokens are an error."""
+
+    train: str
+    split: str | None = None
+    images: str | None = None
+    eval: str | None = None
+    eval_split: str | None = None
+    eval_limit: int | None = Field(default=None, ge=1)
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)
+    max_prompt_length: int = Field(default=2048, ge=1)
+
+
+class LoraConfig(_Section):
+    """Low-rank adapters on the language tower; `target_modules` are names of linear layers."""
+
+    r: int = Field(default=32, ge=1)
+    alpha: int = Field(default=64, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = LANGUAGE_LINEAR
+
+
+class ColdStartConfig(_Section):
+    """Supervised steps on the format before GRPO, from `examples` of the training pairs.
+
+    Answers to safe pairs are the row's own `answer`, or what the model says unasked (greedy, at
+    most `answer_tokens`), so that the format is learned and the manner of helping kept.
+    """
+
+    steps: int = Field(default=50, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    examples: int | None = Field(default=256, ge=1)
+    answer_tokens: int = Field(default=256, ge=1)
+
+
+class EvaluateConfig(_Section):
+    """Held-out measurement every `every` steps, and by what the best checkpoint is chosen.
+
+    `balance` is the mean of safety and of benign pairs not refused: refusing all scores 0.5.
+    """
+
+    every: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    max_new_tokens: int = Field(default=1024, ge=1)
+    modes: tuple[Literal["guided", "direct"], ...] = ("guided", "direct")
+    metric: str = "guided/balance"
+    greater_is_better: bool = True
+
+
+class CheckpointConfig(_Section):
+    """A checkpoint at the first generation boundary after `every` steps; the newest are kept."""
+
+    every: int = Field(default=50, ge=1)
+    keep: int = Field(default=2, ge=1)
+
+
+class WarningConfig(_Section):
+    """When to warn: steps in a row without any reward, and shares of completions."""
+
+    zero_reward_steps: int = Field(default=10, ge=1)
+    clipped_share: float = Field(default=0.5, ge=0, le=1)
+    benign_refusal_share: float = Field(default=0.5, ge=0, le=1)
+
+
+class Recipe(_Section):
+    """All of a training run. `guide` is a file that replaces the built-in guide."""
+
+    model: str
+    data: DataConfig
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    rules: Literal["strict", "paper"] = "strict"
+    mode: Literal["guided", "direct"] = "guided"
+    guide: str | None = None
+    lora: LoraConfig | None = None
+    freeze_vision: bool = True
+    cold_start: ColdStartConfig | None = None
+    grpo: dict[str, Any] = Field(default_factory=dict)
+    evaluate: EvaluateConfig = EvaluateConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    warnings: WarningConfig = WarningConfig()
+    samples_every: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    output: str = "runs/safegrpo"
+
+    @field_validator("model", "output")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return value
+
+
+PAPER_GRPO: dict[str, Any] = {
+    "num_generations": 8,
+    "epsilon": 0.2,
+    "beta": 0.01,  # TRL's KL estimator is the published one (k3)
+    "learning_rate": 1e-6,
+    "lr_scheduler_type": "constant",
+    "weight_decay": 0.01,
+    "max_completion_length": 4096,
+    "num_train_epochs": 15,
+    "loss_type": "grpo",
+    "scale_rewards": "group",
+    "multi_objective_aggregation": "sum_then_normalize",
+    "temperature": 1.0,
+    # 256 prompts a generation batch and 64 an update, of 8 completions each, on four GPUs:
+    # 4 x 4 x 32 = 512 completions an update, and 4 updates for each 2,048 completions.
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 32,
+    "steps_per_generation": 128,
+}
+"""GRPO as published, in TRL's words. On N GPUs keep 4 x N x accumulation at 512."""
+
+
+def paper_recipe(model: str, train: str, **changes: Any) -> Recipe:
+    """The published settings for `model` on the tagged set `train`; `changes` replace whole keys.
+
+    Raises ConfigError for a change that does not fit.
+    """
+    options: dict[str, Any] = {
+        "model": model,
+        "data": {"train": train, "max_prompt_length": 2048},
+        "rules": "paper",
+        "freeze_vision": False,
+        "grpo": dict(PAPER_GRPO),
+        **changes,
+    }
+    return _validated(options, "paper recipe")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `overrides` such as "grpo.beta=0.04" set on top.
+
+    Raises InputFileError if the file or its guide is missing, ConfigError in one line for
+    anything in it that cannot be used.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputFileError(f'recipe "{path}" not found')
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {_one_line(error)}") from error
+    if not isinstance(options, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys, this is {_kind(options)}")
+    for override in overrides:
+        _set(options, override)
+    options.setdefault("output", f"runs/{path.stem}")
+    return _validated(options, str(path))
+
+
+def _validated(options: Mapping[str, Any], place: str) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(options)
+    except ValidationError as error:
+        raise ConfigError(f"{place}: {explain(error, Recipe)}") from error
+    if recipe.guide is not None and not Path(recipe.guide).is_file():
+        raise InputFileError(f'{place}: guide file "{recipe.guide}" not found')
+    if recipe.data.images is not None and not Path(recipe.data.images).is_dir():
+        raise InputFileError(f'{place}: image folder "{recipe.data.images}" not found')
+    try:
+        grpo = check_grpo_options(recipe.grpo)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    return recipe.model_copy(update={"grpo": grpo})
+
+
+def _set(options: dict[str, Any], override: str) -> None:
+    """Set one "a.b=value" in nested mappings; the value is read as YAML."""
+    name, equals, text = override.partition("=")
+    keys = [key.strip() for key in name.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f'--set "{override}": write it as key=value, such as grpo.beta=0.04')
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f'--set "{override}": not YAML: {_one_line(error)}') from error
+    place = options
+    for key in keys[:-1]:
+        if place.get(key) is None:
+            place[key] = {}
+        place = place[key]
+        if not isinstance(place, dict):
+            raise ConfigError(f'--set "{override}": "{key}" holds {_kind(place)}, not keys')
+    place[keys[-1]] = value
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _kind(value: object) -> str:
+    return "empty" if value is None else f"a {type(value).__name__}"
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options as {"a.b": value}."""
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+__all__ = [
+    "LANGUAGE_LINEAR",
+    "PAPER_GRPO",
+    "CheckpointConfig",
+    "ColdStartConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "LoraConfig",
+    "Recipe",
+    "WarningConfig",
+    "flatten",
+    "load_recipe",
+    "nearest",
+    "paper_recipe",
+]

@@ -1,0 +1,155 @@
+"""The `grpo` part of a recipe: checked against TRL's GRPOConfig, then made into one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from safegrpo.errors import ConfigError, MissingDependencyError
+from safegrpo.training.config_errors import nearest
+
+if TYPE_CHECKING:
+    from safegrpo.training.config import Recipe
+
+INSTALL = "pip install 'safegrpo[train]'"
+
+# What the recipe says elsewhere, or what the run depends on and sets itself.
+_ELSEWHERE = {
+    "output_dir": 'use "output"',
+    "seed": 'use "seed" of the recipe',
+    "data_seed": 'use "seed" of the recipe',
+    "save_strategy": 'use "checkpoint"',
+    "save_steps": 'use "checkpoint.every"',
+    "save_total_limit": 'use "checkpoint.keep"',
+    "save_only_model": "a checkpoint must hold what resuming needs",
+    "load_best_model_at_end": 'use "evaluate"; the best model is in checkpoints/best',
+    "metric_for_best_model": 'use "evaluate.metric"',
+    "greater_is_better": 'use "evaluate.greater_is_better"',
+    "do_eval": 'use "evaluate"',
+    "eval_strategy": 'use "evaluate"',
+    "eval_steps": 'use "evaluate.every"',
+    "eval_on_start": 'use "evaluate"',
+    "remove_unused_columns": "the reward needs the columns",
+    "resume_from_checkpoint": "use --resume",
+    "ignore_data_skip": "a resumed run would see its data twice",
+    "log_completions": 'use "samples_every"; all completions are in rollouts/',
+    "max_prompt_length": 'use "data.max_prompt_length"',
+    "trust_remote_code": "safegrpo never runs code that comes with a model",
+    "hub_token": "a recipe holds no secrets; set HF_TOKEN in the environment",
+    "disable_tqdm": "safegrpo draws its own progress line",
+    "gradient_checkpointing_kwargs": "safegrpo relies on the non-reentrant kind",
+    "use_transformers_continuous_batching": "TRL has it for text models only",
+    "use_transformers_paged": "TRL has it for text models only",
+}
+_SECRETS = frozenset({"token", "hub_token", "use_auth_token", "api_key", "password"})
+
+OUR_GRPO: dict[str, Any] = {
+    "num_generations": 8,
+    "temperature": 1.0,
+    "beta": 0.01,
+    "epsilon": 0.2,
+    "learning_rate": 1e-6,
+    "max_completion_length": 2048,
+    "logging_steps": 1,
+    # Tags and behavior are normalised each by itself: one wrong tag then no longer looks like a
+    # broken format, and a group whose tags all agree still learns from its answers.
+    "multi_objective_aggregation": "normalize_then_sum",
+    "reward_weights": [0.5, 0.5],
+    "report_to": "none",
+    "dataloader_pin_memory": False,
+}
+"""Our defaults where they are not TRL's."""
+
+
+def check_grpo_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with numbers made numbers; unchanged where TRL is not installed.
+
+    Raises ConfigError for an unknown key (naming the nearest), one that the recipe sets
+    elsewhere, or a number that is none.
+    """
+    for key in options:
+        if key in _ELSEWHERE:
+            raise ConfigError(f'"grpo.{key}" is not set here: {_ELSEWHERE[key]}')
+    secret = _secret(options)
+    if secret is not None:
+        raise ConfigError(f'"grpo.{secret}": {_ELSEWHERE["hub_token"]}')
+    if importlib.util.find_spec("trl") is None:
+        return dict(options)
+    hints = get_type_hints(_config_class())
+    known = {name for name in _config_class().__dataclass_fields__ if name not in _ELSEWHERE}
+    checked = {}
+    for key, value in options.items():
+        if key not in known:
+            raise ConfigError(f'unknown key "grpo.{key}"{nearest(key, known)}')
+        checked[key] = _as_number(key, value, hints[key])
+    return checked
+
+
+def _secret(options: Mapping[str, Any], prefix: str = "") -> str | None:
+    for key, value in options.items():
+        if key in _SECRETS:
+            return f"{prefix}{key}"
+        found = _secret(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+        if found is not None:
+            return found
+    return None
+
+
+def _as_number(key: str, value: Any, hint: Any) -> Any:
+    kinds = set(get_args(hint)) or {hint}
+    # YAML reads 1e-6 (no point) as a text, and people write it so.
+    if isinstance(value, str) and kinds & {int, float} and str not in kinds:
+        try:
+            return int(value) if float not in kinds else float(value)
+        except ValueError as error:
+            raise ConfigError(f'"grpo.{key}": a number is wanted (given {value!r:.80})') from error
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and kinds <= {int, float, type(None)} and not numeric:
+        raise ConfigError(f'"grpo.{key}": a number is wanted (given {value!r:.80})')
+    if isinstance(value, float) and kinds <= {int, type(None)}:
+        raise ConfigError(f'"grpo.{key}": a whole number is wanted (given {value!r})')
+    if kinds <= {bool, type(None)} and value is not None and not isinstance(value, bool):
+        raise ConfigError(f'"grpo.{key}": true or false is wanted (given {value!r:.80})')
+    return value
+
+
+def _config_class() -> Any:
+    try:
+        from trl import GRPOConfig
+    except ImportError as error:
+        raise MissingDependencyError(f"training needs trl: {INSTALL}") from error
+    return GRPOConfig
+
+
+def grpo_config(recipe: Recipe, output_dir: str) -> Any:
+    """The GRPOConfig of a recipe on this machine; `output_dir` is for TRL's checkpoints.
+
+    Raises ConfigError with TRL's own reason if the options do not go together.
+    """
+    import torch
+
+    on_gpu = torch.cuda.is_available() and not recipe.grpo.get("use_cpu")
+    options = {
+        **OUR_GRPO,
+        "use_cpu": not on_gpu,
+        "bf16": bool(on_gpu and torch.cuda.is_bf16_supported()),
+        "gradient_checkpointing": on_gpu,
+        **recipe.grpo,
+        "output_dir": output_dir,
+        "seed": recipe.seed,
+        "save_strategy": "no",  # our callback asks for checkpoints, at generation boundaries
+        "save_total_limit": recipe.checkpoint.keep,
+        "eval_strategy": "no",
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "log_completions": False,
+    }
+    if options.get("fp16"):
+        options["bf16"] = False
+    if len(options["reward_weights"]) != 2:
+        raise ConfigError('"grpo.reward_weights" holds two numbers, for tag and behavior')
+    try:
+        return _config_class()(**options)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f'"grpo": {" ".join(str(error).split())}') from error

@@ -1,0 +1,138 @@
+"""The reward as TRL calls it: two gated components, `tag` and `behavior`, scored once a batch.
+
+With weights of a half their sum is the reward of `safegrpo.reward` exactly, so that TRL's
+`sum_then_normalize` trains on the paper's reward and `normalize_then_sum` on each part by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safegrpo.reward import RewardBreakdown, Target, score
+from safegrpo.thinking import TAG_NAMES, Rules, StatedTags, Tags, parse
+
+RewardFunction = Callable[..., list[float]]
+MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One completion: its text, what it earned and the tags it states."""
+
+    response: str
+    target: Target
+    breakdown: RewardBreakdown
+    stated: StatedTags | None
+
+
+class SafetyReward:
+    """Scores a batch of completions for both of TRL's reward functions.
+
+    `batches` counts the batches scored: whoever records rollouts sees by it that there are new
+    ones.
+    """
+
+    def __init__(self, tokenizer: Any, rules: Rules = "strict", guided: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._rules: Rules = rules
+        self._guided = guided
+        self._hidden = hidden_token_ids(tokenizer)
+        self._last: tuple[Any, list[Scored]] | None = None
+        self.batches = 0
+
+    def functions(self) -> list[RewardFunction]:
+        """The two functions for GRPOTrainer, in the order of `reward_weights`."""
+
+        def tag(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+            return [one.breakdown.gated_tag for one in self._scored(completion_ids, columns)]
+
+        def behavior(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+            return [one.breakdown.gated_behavior for one in self._scored(completion_ids, columns)]
+
+        return [tag, behavior]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """A completion's text: control tokens left out, the protocol's tags always kept."""
+        # From the ids, because TRL may have taken the thinking out of the message it hands over.
+        shown = [token for token in ids if token not in self._hidden]
+        return str(self._tokenizer.decode(shown, skip_special_tokens=False))
+
+    def _scored(self, completion_ids: Any, columns: dict[str, Any]) -> list[Scored]:
+        # TRL hands both functions the same list; holding it keeps its identity from being reused.
+        if self._last is not None and self._last[0] is completion_ids:
+            return self._last[1]
+        scored = [
+            self._score(self.decode(ids), target_of(columns, i))
+            for i, ids in enumerate(completion_ids)
+        ]
+        self._last = (completion_ids, scored)
+        self.batches += 1
+        _log(scored, columns)
+        return scored
+
+    def _score(self, response: str, target: Target) -> Scored:
+        breakdown = score(response, target, self._rules, guided=self._guided)
+        stated = parse(response, self._rules).tags if self._guided and target.tags else None
+        return Scored(response, target, breakdown, stated)
+
+
+def hidden_token_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids of control tokens, less those that are the protocol's own markup."""
+    markup = {f"<{slash}{name}>" for name in MARKUP for slash in ("", "/")}
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= set(tokenizer.all_special_ids)
+    return frozenset(i for i in special if tokenizer.convert_ids_to_tokens(i) not in markup)
+
+
+def target_of(columns: dict[str, Any], i: int) -> Target:
+    """What completion `i` is scored against, from the columns of `data.build_dataset`."""
+    visual = columns["image_tag"][i]
+    tags = None
+    if visual is not None:
+        tags = Tags(visual, columns["text_tag"][i], columns["combine_tag"][i])
+    return Target(tags, columns["question"][i], columns["answer"][i])
+
+
+def _log(scored: Sequence[Scored], columns: dict[str, Any]) -> None:
+    log_metric, log_extra = columns.get("log_metric"), columns.get("log_extra")
+    if log_metric is not None:
+        for name, value in batch_metrics(scored).items():
+            log_metric(name, value)
+    if log_extra is not None:
+        log_extra("id", list(columns["id"]))
+        log_extra("response", [one.response for one in scored])
+        for name in ("reward", "format", "behavior_label"):
+            log_extra(name, [getattr(one.breakdown, name) for one in scored])
+        log_extra("tag_score", [one.breakdown.tag for one in scored])
+        log_extra("behavior_score", [one.breakdown.behavior for one in scored])
+        log_extra("faults", [" ".join(one.breakdown.faults) for one in scored])
+
+
+def batch_metrics(scored: Sequence[Scored]) -> dict[str, float]:
+    """Rates of a batch in 0..1; a rate with nothing behind it is left out."""
+    found: dict[str, list[float]] = {
+        "format_rate": [float(one.breakdown.format) for one in scored],
+        "tag_score": [one.breakdown.tag for one in scored if one.breakdown.tag is not None],
+        "behavior_score": [one.breakdown.behavior for one in scored],
+        "refusal_rate": [_refuses(one) for one in scored],
+        "benign_refusal_rate": [_refuses(one) for one in scored if not _harmful(one)],
+        "harmful_refusal_rate": [_refuses(one) for one in scored if _harmful(one)],
+        "rewarded_rate": [float(one.breakdown.reward > 0) for one in scored],
+    }
+    for name in TAG_NAMES:
+        found[f"tag_accuracy/{name}"] = [
+            float(one.stated[name] == getattr(one.target.tags, name))
+            for one in scored
+            if one.stated is not None
+        ]
+    return {name: sum(values) / len(values) for name, values in found.items() if values}
+
+
+def _refuses(one: Scored) -> float:
+    return float(one.breakdown.behavior_label == "refusal")
+
+
+def _harmful(one: Scored) -> bool:
+    return one.target.tags is not None and one.target.tags.combined == "unsafe"
