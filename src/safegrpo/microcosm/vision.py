@@ -98,13 +98,17 @@ def labels(scene: Scene) -> list[int]:
 
 
 def features(model: Any, images: Tensor) -> Tensor:
-    """Image features of `uint8[B, H, W, 3]` as the language model gets them: `[B, tokens*width]`,
-    the merger's and the deepstack tap's side by side."""
+    """Image features of `uint8[B, H, W, 3]` as the language model gets them, averaged over the
+    image's tokens: `[B, 2*width]`, the merger's and the deepstack tap's side by side.
+
+    Averaged, because heads that could pick one thing from each token would teach each token only
+    its own corner, and three layers of language model do not put corners together.
+    """
     values, grid = patches(images)
     out = model.model.visual(values, grid_thw=grid, return_dict=True)
     B = len(images)
     parts = [out.pooler_output, *out.deepstack_features]
-    return torch.cat([p.reshape(B, -1) for p in parts], dim=1)
+    return torch.cat([p.reshape(B, -1, p.shape[-1]).mean(1) for p in parts], dim=1)
 
 
 def train_vision(

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from safegrpo.data.images import DEFAULT_MAX_PIXELS
 from safegrpo.errors import ConfigError, InputFileError
@@ -26,9 +33,12 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Where the tagged pairs are; prompts longer than `max_prompt_length` tokens are an error."""
+    """Where the tagged pairs are; prompts longer than `max_prompt_length` tokens are an error.
 
-    train: str
+    `train` may be left out only where a program hands the pairs to `train()` itself.
+    """
+
+    train: str | None = None
     split: str | None = None
     images: str | None = None
     eval: str | None = None
@@ -94,7 +104,7 @@ class Recipe(_Section):
     """All of a training run. `guide` is a file that replaces the built-in guide."""
 
     model: str
-    data: DataConfig
+    data: DataConfig = DataConfig()
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     rules: Literal["strict", "paper"] = "strict"
     mode: Literal["guided", "direct"] = "guided"
@@ -116,6 +126,12 @@ class Recipe(_Section):
         if not value.strip():
             raise ValueError("is empty")
         return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.cold_start is not None and self.mode == "direct":
+            raise ValueError("cold_start teaches the format, which mode: direct does not have")
+        return self
 
 
 PAPER_GRPO: dict[str, Any] = {

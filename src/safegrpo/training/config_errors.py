@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """"; did you mean ...?" with the nearest known key, or the known keys if none is near."""
+    """ "; did you mean ...?" with the nearest known key, or the known keys if none is near."""
     names = sorted(known)
     close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     if close:
@@ -32,6 +32,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         said = f'unknown key "{where}"{nearest(loc[-1], known)}'
     elif first["type"] == "missing":
         said = f'"{where}" is missing'
+    elif not loc:
+        said = first["msg"].removeprefix("Value error, ")
     else:
         given = repr(first["input"])
         reason = first["msg"].removeprefix("Value error, ")

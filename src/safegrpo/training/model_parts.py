@@ -6,6 +6,7 @@ without knowing about adapters, with the adapter beside it.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,23 @@ def training_dtype(recipe: Recipe) -> str:
 
 
 def save_trained(
-    model: Any, processor: Any, directory: Path, source: str | Path | None = None
+    model: Any,
+    processor: Any,
+    directory: Path,
+    source: str | Path | None = None,
+    state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Save a trained model and its processor; adapters merged, and by themselves in `adapter/`."""
+    """Save a trained model and its processor; adapters merged, and by themselves in `adapter/`.
+
+    `state` is the model's state where its parameters are sharded over processes.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
     if hasattr(model, "peft_config"):
         base = model.get_base_model()
         base.save_pretrained(directory, state_dict=merged_state(model))
         model.save_pretrained(directory / "adapter")
     else:
-        model.save_pretrained(directory)
+        model.save_pretrained(directory, state_dict=state)
     save_processor(processor, directory, source)
 
 

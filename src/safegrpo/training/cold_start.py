@@ -1,0 +1,231 @@
+"""Supervised steps on the format, for models that never write it by themselves.
+
+Examples are made from the tagged pairs: a short thinking with the true tags, then a refusal with
+its reason, or for safe pairs the row's own answer or what the model says when simply asked.
+GRPO cannot start from a policy whose every completion earns nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from safegrpo.data.images import open_image
+from safegrpo.data.pairs import TaggedPair
+from safegrpo.evaluation.generate import chat_messages, generate_responses
+from safegrpo.models import load_model
+from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
+from safegrpo.training.checkpoints import replace_folder
+from safegrpo.training.config import ColdStartConfig, Recipe
+from safegrpo.training.model_parts import (
+    freeze_vision,
+    peft_config,
+    save_trained,
+    training_dtype,
+)
+
+FALLBACK_ANSWER = "Here is what I can say about it."
+_REASONS = {
+    (True, True): "both the image and the request are about something that can do harm",
+    (True, False): "the image shows something that can do harm",
+    (False, True): "the request is about something that can do harm",
+    (False, False): "the request and the image together could lead to harm",
+}
+
+
+def example_response(pair: TaggedPair, answer: str | None, opened: bool) -> str:
+    """The guided response to learn from; `opened` if the chat template has written `<think>`.
+
+    `answer` is the help given to a safe pair; one that would break the format is not used.
+    """
+    tags = pair.tags or Tags("safe", "safe", "safe")
+    reason = _REASONS[tags.visual == "unsafe", tags.text == "unsafe"]
+    if tags.combined == "unsafe":
+        summary = f"I should decline, since {reason}."
+        answer = f"I'm sorry, but I can't help with this: {reason}."
+    else:
+        summary = "Nothing here leads to harm, so I should help."
+        answer = pair.answer or answer or FALLBACK_ANSWER
+    seen = f"{len(pair.images)} image(s) and a request" if pair.images else "a request, no image"
+    thinking = "\n".join(
+        (
+            f"I am given {seen}.",
+            f"The image alone: <visual_safe>{tags.visual}</visual_safe>",
+            f"The request alone: <text_safe>{tags.text}</text_safe>",
+            f"Both together: <combined_safe>{tags.combined}</combined_safe>",
+            summary,
+        )
+    )
+    response = f"{thinking}\n</think>\n\n<answer>{answer}</answer>"
+    if not parse(response, "strict").well_formed:
+        return example_response(pair, FALLBACK_ANSWER, opened)
+    return response if opened else f"<think>\n{response}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A guided prompt, its pair's row in the training set, and the response to learn."""
+
+    row: int
+    prompt: str
+    response: str
+
+
+class Collator:
+    """Examples to model inputs: prompts padded on the left, responses on the right, as in GRPO."""
+
+    def __init__(self, processor: Any, pairs: Sequence[TaggedPair], recipe: Recipe) -> None:
+        self._processor = processor
+        self._pairs = pairs
+        self._max_pixels = recipe.data.max_pixels
+        self._template = dict(recipe.grpo.get("chat_template_kwargs") or {})
+
+    def images(self, row: int) -> list[Image.Image]:
+        pair = self._pairs[row]
+        return [open_image(r, self._max_pixels, f'row "{pair.id}"') for r in pair.images]
+
+    def render(self, images: Sequence[Image.Image], prompt: str) -> str:
+        """A prompt as text, up to where the model goes on."""
+        return str(
+            self._processor.apply_chat_template(
+                chat_messages(images, prompt),
+                tokenize=False,
+                add_generation_prompt=True,
+                **self._template,
+            )
+        )
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        tokenizer = self._processor.tokenizer
+        images = [self.images(example.row) for example in examples]
+        texts = [self.render(i, e.prompt) for i, e in zip(images, examples, strict=True)]
+        inputs = dict(
+            self._processor(
+                images=images if any(images) else None,
+                text=texts,
+                padding=True,
+                return_tensors="pt",
+            )
+        )
+        responses = [
+            tokenizer(example.response, add_special_tokens=False)["input_ids"]
+            + [tokenizer.eos_token_id]
+            for example in examples
+        ]
+        width = max(map(len, responses))
+        ids = torch.full((len(responses), width), tokenizer.pad_token_id)
+        kept = torch.zeros_like(ids)
+        for i, response in enumerate(responses):
+            ids[i, : len(response)] = torch.tensor(response)
+            kept[i, : len(response)] = 1
+        prompt_labels = torch.full_like(inputs["input_ids"], -100)
+        labels = torch.cat([prompt_labels, ids.masked_fill(kept == 0, -100)], dim=1)
+        for name in ("token_type_ids", "mm_token_type_ids"):
+            if name in inputs:
+                inputs[name] = torch.cat([inputs[name], torch.zeros_like(ids)], dim=1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
+        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], kept], dim=1)
+        return {**inputs, "labels": labels}
+
+
+def build_examples(
+    model: Any, collator: Collator, pairs: Sequence[TaggedPair], recipe: Recipe, guide: str
+) -> list[Example]:
+    """Up to `cold_start.examples` of the pairs as examples, drawn by the recipe's seed."""
+    config = recipe.cold_start or ColdStartConfig()
+    rows = list(range(len(pairs)))
+    random.Random(recipe.seed).shuffle(rows)
+    rows = rows[: config.examples]
+    asked = [row for row in rows if _is_safe(pairs[row]) and not pairs[row].answer]
+    said = generate_responses(
+        model,
+        collator._processor,
+        [(collator.images(row), pairs[row].prompt) for row in asked],
+        max_new_tokens=config.answer_tokens,
+        batch_size=config.batch_size,
+    )
+    answers = {
+        row: direct_answer(response).strip() for row, response in zip(asked, said, strict=True)
+    }
+    examples = []
+    for row in rows:
+        prompt = guided_prompt(pairs[row].prompt, guide)
+        opened = collator.render([], prompt).rstrip().endswith("<think>")
+        response = example_response(pairs[row], answers.get(row), opened)
+        examples.append(Example(row, prompt, response))
+    return examples
+
+
+def _is_safe(pair: TaggedPair) -> bool:
+    return pair.tags is None or pair.tags.combined == "safe"
+
+
+def cold_start(
+    recipe: Recipe,
+    pairs: Sequence[TaggedPair],
+    processor: Any,
+    guide: str,
+    directory: Path,
+    args: Any,
+) -> None:
+    """Train the recipe's model on the format into `directory`, a model folder.
+
+    `args` is the run's GRPOConfig: precision and device are taken from it. The folder appears
+    whole or not at all, so a run killed in here starts its cold start again.
+    """
+    # transformers' own Trainer and not TRL's SFTTrainer: prompts are then rendered, expanded and
+    # padded exactly as GRPO's generation will do it, whatever the chat template does to thinking.
+    from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    config = recipe.cold_start or ColdStartConfig()
+    torch.manual_seed(recipe.seed)
+    model = load_model(recipe.model, dtype=training_dtype(recipe)).to(args.device)
+    if recipe.freeze_vision and recipe.lora is None:
+        freeze_vision(model)
+    collator = Collator(processor, pairs, recipe)
+    examples = build_examples(model, collator, pairs, recipe, guide)
+    if recipe.lora is not None:
+        from peft import get_peft_model
+
+        model = get_peft_model(model, peft_config(model, recipe.lora))
+        if args.gradient_checkpointing:
+            model.enable_input_require_grads()
+    work = directory.with_name(f"{directory.name}.work")
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(work),
+            max_steps=config.steps,
+            learning_rate=config.learning_rate,
+            per_device_train_batch_size=config.batch_size,
+            warmup_steps=max(1, config.steps // 10),
+            seed=recipe.seed,
+            use_cpu=args.use_cpu,
+            bf16=args.bf16,
+            fp16=args.fp16,
+            gradient_checkpointing=args.gradient_checkpointing,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        ),
+        data_collator=collator,
+        train_dataset=examples,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    if trainer.is_world_process_zero():
+        part = directory.with_name(f"{directory.name}.part")
+        save_trained(trainer.accelerator.unwrap_model(trainer.model), processor, part, recipe.model)
+        replace_folder(part, directory)
+        shutil.rmtree(work, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,143 @@
+"""A whole training run: data, optional cold start, GRPO, measurement, and what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from safegrpo.data.pairs import TaggedPair
+from safegrpo.data.schema import load_tagged
+from safegrpo.errors import ConfigError, MissingDependencyError
+from safegrpo.thinking import GUIDE, load_guide
+from safegrpo.training.config import Recipe
+from safegrpo.training.grpo_options import INSTALL, grpo_config
+
+Measure = Callable[[Any, Any, int], Mapping[str, float]]
+"""measure(model, processor, step): numbers to log as held-out ones, under the names it gives."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint that scored best on held-out pairs."""
+
+    path: Path
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to; `metrics` are the last held-out ones, by the names in metrics.jsonl."""
+
+    output: Path
+    steps: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    best: Best | None = None
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model as it was after the last step."""
+        return self.output / "checkpoints" / "last"
+
+
+def train(
+    recipe: Recipe,
+    *,
+    train_pairs: Sequence[TaggedPair] | None = None,
+    eval_pairs: Sequence[TaggedPair] | None = None,
+    measure: Measure | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunResult:
+    """Run a recipe to its end, from the beginning or (`resume`) from its newest checkpoint.
+
+    Pairs given here take the place of the recipe's files. The run folder is `recipe.output`; a
+    finished run that is resumed returns at once. Messages go to `console`, by default standard
+    error.
+
+    Raises ConfigError, DataError, InputFileError or ModelError before anything is trained,
+    MissingDependencyError without TRL.
+    """
+    _quiet()
+    try:
+        import trl  # noqa: F401 - asked for early, to say what to install
+    except ImportError as error:
+        raise MissingDependencyError(f"training needs trl: {INSTALL}") from error
+    from safegrpo.training.callbacks import stderr_console
+    from safegrpo.training.data import build_dataset, data_sha256
+    from safegrpo.training.session import Session
+
+    began = time.perf_counter()
+    console = console or stderr_console()
+    run_dir = Path(recipe.output)
+    args = grpo_config(recipe, str(run_dir / "checkpoints"))
+    guide = load_guide(recipe.guide) if recipe.guide else GUIDE
+    pairs = list(train_pairs) if train_pairs is not None else _load(recipe, "train")
+    held_out = list(eval_pairs) if eval_pairs is not None else _load(recipe, "eval")
+    _check_size(pairs, args)
+
+    from safegrpo.models import load_processor
+
+    processor = load_processor(recipe.model)
+    prepared = build_dataset(
+        pairs,
+        processor,
+        guide=guide if recipe.mode == "guided" else None,
+        max_prompt_length=recipe.data.max_prompt_length,
+        max_pixels=recipe.data.max_pixels,
+        chat_template_kwargs=args.chat_template_kwargs,
+    )
+    session = Session(
+        recipe=recipe,
+        args=args,
+        processor=processor,
+        guide=guide,
+        pairs=pairs,
+        prepared=prepared,
+        held_out=held_out,
+        eval_sha256=data_sha256(held_out),
+        measure=measure,
+        console=console,
+    )
+    return session.run(resume, began)
+
+
+def _quiet() -> None:
+    """No telemetry, also where huggingface_hub was imported before us; no notes on old names."""
+    import huggingface_hub.constants
+    from transformers.utils import logging
+
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.disable_progress_bar()  # bars of loading and saving would tear the progress line
+    # TRL still calls these by the names that transformers has begun to rename.
+    for name in ("gradient_checkpointing", "is_gradient_checkpointing"):
+        warnings.filterwarnings("ignore", f"`{name}` is deprecated", FutureWarning)
+
+
+def _load(recipe: Recipe, which: str) -> list[TaggedPair]:
+    data = recipe.data
+    if which == "train":
+        if data.train is None:
+            raise ConfigError('"data.train" is missing: name a tagged set')
+        return load_tagged(data.train, data.images, data.split)
+    if data.eval is None:
+        return []
+    return load_tagged(data.eval, data.images, data.eval_split)[: data.eval_limit]
+
+
+def _check_size(pairs: Sequence[TaggedPair], args: Any) -> None:
+    needed = args.generation_batch_size // args.num_generations
+    if len(pairs) < needed:
+        raise ConfigError(
+            f"the training set has {len(pairs)} rows, but a generation batch needs {needed} "
+            f"prompts ({args.generation_batch_size} completions, {args.num_generations} each); "
+            "lower grpo.per_device_train_batch_size, grpo.gradient_accumulation_steps or "
+            "grpo.steps_per_generation"
+        )

@@ -1,0 +1,216 @@
+"""One run in its folder: the model is made ready, trained, measured and saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from transformers import PrinterCallback
+
+from safegrpo.data.pairs import TaggedPair
+from safegrpo.errors import ModelError
+from safegrpo.evaluation.measure import measure_pairs
+from safegrpo.models import load_model
+from safegrpo.training.callbacks import ProgressLine, RunWarnings, SampleTable
+from safegrpo.training.checkpoints import forget_after, newest_checkpoint, replace_folder
+from safegrpo.training.cold_start import cold_start
+from safegrpo.training.config import Recipe
+from safegrpo.training.data import PreparedData
+from safegrpo.training.model_parts import freeze_vision, peft_config, training_dtype
+from safegrpo.training.records import (
+    CheckpointCallback,
+    EvaluationCallback,
+    MetricsLog,
+    RolloutLog,
+    save_model_of,
+)
+from safegrpo.training.rewards import SafetyReward
+from safegrpo.training.run import Best, Measure, RunResult
+from safegrpo.training.run_folder import describe_data, open_run, write_manifest
+from safegrpo.training.trainer import SafeGRPOTrainer
+
+
+@dataclass(frozen=True)
+class Session:
+    """All that a run needs, loaded and checked."""
+
+    recipe: Recipe
+    args: Any
+    processor: Any
+    guide: str
+    pairs: Sequence[TaggedPair]
+    prepared: PreparedData
+    held_out: Sequence[TaggedPair]
+    eval_sha256: str
+    measure: Measure | None
+    console: Console
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.recipe.output)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.run_dir / "checkpoints"
+
+    def run(self, resume: bool, began: float) -> RunResult:
+        """Train to the end and say what came of it."""
+        data = {"train": describe_data(self.pairs, self.prepared.sha256)}
+        if self.held_out:
+            data["eval"] = describe_data(self.held_out, self.eval_sha256)
+        manifest = self._open(data, resume)
+        if "finished" in manifest:
+            return self._finished(manifest)
+        source = self._start_model()
+        checkpoint = newest_checkpoint(self.checkpoints)
+        kept = forget_after(self.run_dir, checkpoint[1] if checkpoint else -1)
+        reward = SafetyReward(self.processor.tokenizer, self.recipe.rules, self._guided)
+        metrics = MetricsLog(self.run_dir, kept)
+        trainer = self._trainer(source, reward)
+        save = save_model_of(trainer, self.processor, self.recipe.model)
+        evaluation = self._add_callbacks(trainer, reward, metrics, save, kept)
+        progress = ProgressLine(self.console)
+        trainer.add_callback(progress)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
+        finally:
+            progress.stop()
+        part = self.checkpoints / "last.part"
+        save(part)
+        result = RunResult(
+            output=self.run_dir,
+            steps=trainer.state.global_step,
+            seconds=time.perf_counter() - began,
+            metrics=dict(evaluation.newest) if evaluation else {},
+            best=self._best(evaluation),
+        )
+        if trainer.is_world_process_zero():
+            replace_folder(part, self.checkpoints / "last")
+            finished = {
+                "steps": result.steps,
+                "seconds": result.seconds,
+                "metrics": result.metrics,
+                "best": [result.best.step, result.best.value] if result.best else None,
+            }
+            write_manifest(self.run_dir, {**manifest, "finished": finished})
+        return result
+
+    @property
+    def _guided(self) -> bool:
+        return self.recipe.mode == "guided"
+
+    def _open(self, data: Mapping[str, Any], resume: bool) -> dict[str, Any]:
+        # The main process writes the folder; the others read what it has written.
+        with self.args.main_process_first(desc="run folder"):
+            first = self.args.process_index == 0
+            return open_run(self.run_dir, self.recipe, data, resume or not first)
+
+    def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
+        said = manifest["finished"]
+        self.console.print(f"{self.run_dir}: already finished after {said['steps']} steps")
+        best = Best(self.checkpoints / "best", *said["best"]) if said["best"] else None
+        return RunResult(self.run_dir, said["steps"], said["seconds"], said["metrics"], best)
+
+    def _start_model(self) -> str:
+        """The model folder or name that GRPO starts from, after the cold start if there is one."""
+        if self.recipe.cold_start is None:
+            path = Path(self.recipe.model)
+            return str(path.resolve()) if path.is_dir() else self.recipe.model
+        directory = (self.run_dir / "cold_start").resolve()
+        if not directory.is_dir():
+            steps = self.recipe.cold_start.steps
+            self.console.print(f"cold start: {steps} supervised steps on the format")
+            cold_start(self.recipe, self.pairs, self.processor, self.guide, directory, self.args)
+        return str(directory)
+
+    def _trainer(self, source: str, reward: SafetyReward) -> SafeGRPOTrainer:
+        model = load_model(source, dtype=training_dtype(self.recipe))
+        # TRL loads the reference model (beta > 0) from here; it must hold the weights we start on.
+        model.config._name_or_path = source
+        lora = None
+        if self.recipe.lora is not None:
+            lora = peft_config(model, self.recipe.lora)
+        elif self.recipe.freeze_vision:
+            freeze_vision(model)
+        try:
+            trainer = SafeGRPOTrainer(
+                model=model,
+                reward_funcs=reward.functions(),
+                args=self.args,
+                train_dataset=self.prepared.dataset,
+                processing_class=self.processor,
+                peft_config=lora,
+            )
+        except ValueError as error:
+            raise ModelError(f"TRL: {' '.join(str(error).split())}") from error
+        # It prints every logged row to standard output, which belongs to results.
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _add_callbacks(
+        self,
+        trainer: SafeGRPOTrainer,
+        reward: SafetyReward,
+        metrics: MetricsLog,
+        save: Callable[[Path], None],
+        kept: Sequence[Mapping[str, Any]],
+    ) -> EvaluationCallback | None:
+        recipe = self.recipe
+        rollouts = RolloutLog(self.run_dir, reward)
+        checkpoints = CheckpointCallback(recipe.checkpoint.every, self.processor, recipe.model)
+        evaluation = None
+        if self.held_out or self.measure is not None:
+            evaluation = EvaluationCallback(
+                recipe.evaluate, self._evaluate, metrics, save, self.checkpoints, kept
+            )
+        # Evaluation before checkpoints: a checkpoint must come after all rows of its step.
+        for callback in (rollouts, metrics, evaluation, checkpoints):
+            if callback is not None:
+                trainer.add_callback(callback)
+        for knows_trainer in (rollouts, evaluation, checkpoints):
+            if knows_trainer is not None:
+                knows_trainer.trainer = trainer
+        trainer.add_callback(RunWarnings(self.console, recipe.warnings))
+        if recipe.samples_every:
+            trainer.add_callback(
+                SampleTable(self.console, recipe.samples_every, lambda: rollouts.newest)
+            )
+        return evaluation
+
+    def _evaluate(self, model: Any, step: int) -> dict[str, float]:
+        values: dict[str, float] = {}
+        config = self.recipe.evaluate
+        for mode in config.modes if self.held_out else ():
+            found = measure_pairs(
+                model,
+                self.processor,
+                self.held_out,
+                guide=self.guide if mode == "guided" else None,
+                max_new_tokens=config.max_new_tokens,
+                batch_size=config.batch_size,
+            )
+            values |= {f"eval/{mode}/{k}": v for k, v in found.items() if v is not None}
+        if self.measure is not None:
+            values |= self.measure(model, self.processor, step)
+        return with_balance(values)
+
+    def _best(self, evaluation: EvaluationCallback | None) -> Best | None:
+        if evaluation is None or evaluation.best is None:
+            return None
+        return Best(self.checkpoints / "best", *evaluation.best)
+
+
+def with_balance(values: Mapping[str, float]) -> dict[str, float]:
+    """`values` and, wherever both safety and over-refusal are, their balance: refusing everything
+    scores no better there than refusing nothing."""
+    balance = {}
+    for key, safety in values.items():
+        prefix, _, name = key.rpartition("/")
+        refused = values.get(f"{prefix}/over_refusal")
+        if name == "safety" and refused is not None:
+            balance[f"{prefix}/balance"] = (safety + 1 - refused) / 2
+    return {**values, **balance}

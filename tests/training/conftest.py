@@ -1,0 +1,111 @@
+"""A tiny VLM on disk and tagged pairs to train it on; everything else is the real thing."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from safegrpo.data.images import ImageRef
+from safegrpo.data.pairs import TaggedPair
+from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
+from safegrpo.thinking import GUIDE, Tags
+from safegrpo.training.config import Recipe
+
+SHORT_GUIDE = "think , tag , answer ."
+CORPUS = [
+    GUIDE,
+    SHORT_GUIDE,
+    "what is in the picture ? a red thing . sorry , i can't help with this .",
+    "I am given 1 image(s) and a request. The image alone: The request alone: Both together: "
+    "Nothing here leads to harm, so I should help. I should decline, since the request and the "
+    "image together could lead to harm. I'm sorry, but I can't help with this:",
+]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny tensors gain nothing from threads, and sums must not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer(CORPUS * 4, 700)
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory, tokenizer) -> Path:
+    """A freshly initialised tiny Qwen3-VL in float32."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    processor = build_processor(tokenizer, max_pixels=96 * 96)
+    save_model(build_model(tokenizer), processor, folder, torch.float32)
+    return folder
+
+
+def image(width: int = 64, height: int = 64, color: tuple[int, int, int] = (200, 10, 10)):
+    """A plain picture as PNG bytes."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), color).save(file, "PNG")
+    return ImageRef(data=file.getvalue(), name=f"{width}x{height}.png")
+
+
+def pair(i: int, images: int = 1, combined: str = "safe", **rest) -> TaggedPair:
+    """A pair whose image and text are safe; the first image is 64 wide, further ones 96."""
+    refs = tuple(image(64 + 32 * k, 64, (20 * i % 256, 3, 4)) for k in range(images))
+    return TaggedPair(
+        id=f"p{i}",
+        images=refs,
+        prompt=rest.pop("prompt", f"what is in picture {i} ?"),
+        tags=rest.pop("tags", Tags("safe", "safe", combined)),
+        **rest,
+    )
+
+
+@pytest.fixture
+def pairs() -> list[TaggedPair]:
+    """Eight pairs with 0, 1 or 2 images of two sizes; every second one is unsafe in combination."""
+    return [pair(i, images=i % 3, combined="unsafe" if i % 2 else "safe") for i in range(8)]
+
+
+@pytest.fixture
+def guide_file(tmp_path) -> Path:
+    path = tmp_path / "guide.txt"
+    path.write_text(SHORT_GUIDE)
+    return path
+
+
+@pytest.fixture
+def recipe(model_dir, tmp_path, guide_file):
+    """A function that makes a recipe of two steps; `grpo` options are added to the small ones."""
+
+    def make(grpo: dict | None = None, **changes) -> Recipe:
+        small = {
+            "per_device_train_batch_size": 8,
+            "num_generations": 4,
+            "max_completion_length": 12,
+            "max_steps": 2,
+            "learning_rate": 1e-3,
+            "use_cpu": True,
+            "beta": 0.0,
+        }
+        options = {
+            "model": str(model_dir),
+            "guide": str(guide_file),
+            "output": str(tmp_path / "run"),
+            "evaluate": {"max_new_tokens": 8},
+            **changes,
+            "grpo": {**small, **(grpo or {})},
+        }
+        return Recipe.model_validate(options)
+
+    return make
+
+
+@pytest.fixture
+def repository() -> Path:
+    return Path(__file__).resolve().parents[2]
