@@ -8,7 +8,7 @@ import torch
 from safegrpo.evaluation.generate import chat_messages, generate_responses
 from safegrpo.evaluation.metrics import summarise
 from safegrpo.microcosm import base, measure, text
-from safegrpo.microcosm.draw import draw
+from safegrpo.microcosm.draw import draw, random_scene
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
 from safegrpo.microcosm.pairs import Sampler, held_out
 from safegrpo.microcosm.speech import (
@@ -19,7 +19,7 @@ from safegrpo.microcosm.speech import (
     example,
     written_tags,
 )
-from safegrpo.microcosm.vision import HEADS, IGNORE, labels, patches, pixels, random_scene
+from safegrpo.microcosm.vision import HEADS, IGNORE, labels, patches, pixels
 from safegrpo.models import load_model, load_processor
 from safegrpo.reward import Target, score
 

@@ -4,13 +4,16 @@ import re
 
 import pytest
 
-from safegrpo.microcosm import text, world
+from safegrpo.microcosm import text
 from safegrpo.microcosm.draw import SIZE, Scene, draw
+from safegrpo.microcosm.instructions import ALL_INSTRUCTIONS, IMAGE_DECIDED, OPEN
 from safegrpo.microcosm.pairs import Sampler, held_out, training_stream
+from safegrpo.microcosm.things import BOTTLES, CATEGORIES, NOTES, OBJECTS, color_held_out
+from safegrpo.microcosm.world import harmful_together, split_of
 
-DECIDED_BY_IMAGE = [pytest.param(i, id=i.name) for i in world.IMAGE_DECIDED]
+DECIDED_BY_IMAGE = [pytest.param(i, id=i.name) for i in IMAGE_DECIDED]
 SPLITS = ("train", "dev", "test")
-THINGS = (*world.OBJECTS, *world.BOTTLES, *world.NOTES)
+THINGS = (*OBJECTS, *BOTTLES, *NOTES)
 
 
 @pytest.mark.parametrize("instruction", DECIDED_BY_IMAGE)
@@ -23,13 +26,13 @@ def test_every_instruction_has_twins_in_every_split(instruction, split):
         assert (harmful.tags.combined, harmless.tags.combined) == ("unsafe", "safe")
 
 
-@pytest.mark.parametrize("category", [c.name for c in world.CATEGORIES])
+@pytest.mark.parametrize("category", [c.name for c in CATEGORIES])
 def test_the_image_alone_decides_nothing(category):
     """Every category is harmful under some instruction and harmless under another."""
-    things = [t for t in world.OBJECTS if t.category == category]
+    things = [t for t in OBJECTS if t.category == category]
     verdicts = {
-        world.harmful_together(instruction, things[0])
-        for instruction in (*world.IMAGE_DECIDED, *world.OPEN)
+        harmful_together(instruction, things[0])
+        for instruction in (*IMAGE_DECIDED, *OPEN)
         if instruction.fits(things[0])
     }
     assert verdicts == {True, False}
@@ -43,9 +46,9 @@ def test_alarming_images_are_harmless_under_some_instruction_and_calm_ones_harmf
 def test_a_combination_belongs_to_one_split_and_each_thing_is_trained_somewhere():
     trained = {
         thing.name
-        for instruction in world.IMAGE_DECIDED
+        for instruction in IMAGE_DECIDED
         for thing in THINGS
-        if instruction.fits(thing) and world.split_of(instruction, thing) == "train"
+        if instruction.fits(thing) and split_of(instruction, thing) == "train"
     }
     assert trained == {thing.name for thing in THINGS}
 
@@ -71,23 +74,23 @@ def test_development_and_test_share_no_combination():
 def test_test_questions_show_objects_in_colors_never_trained():
     for pair in held_out("test"):
         if pair.kind == "question" and pair.scene.thing.medium == "object":
-            assert world.color_held_out(pair.scene.thing, pair.scene.color)
+            assert color_held_out(pair.scene.thing, pair.scene.color)
     for batch in training_stream(0, 30):
         for pair in batch:
             if pair.scene.thing.medium == "object":
-                assert not world.color_held_out(pair.scene.thing, pair.scene.color)
+                assert not color_held_out(pair.scene.thing, pair.scene.color)
 
 
 def test_every_word_of_a_held_out_wording_is_trained():
     def words(sentences):
         return set(re.findall(r"[a-z]+", " ".join(sentences)))
 
-    trained = words(world.FRAMES["train"]) | words(
-        action for i in world.ALL_INSTRUCTIONS for action in i.actions
+    trained = words(text.FRAMES["train"]) | words(
+        action for i in ALL_INSTRUCTIONS for action in i.actions
     )
-    trained |= words(w for q in world.QUESTIONS for w in q.train)
-    held = words((*world.FRAMES["dev"], *world.FRAMES["test"])) - {"action"}
-    held |= words(w for q in world.QUESTIONS for w in (q.dev, q.test))
+    trained |= words(w for q in text.QUESTIONS for w in q.train)
+    held = words((*text.FRAMES["dev"], *text.FRAMES["test"])) - {"action"}
+    held |= words(w for q in text.QUESTIONS for w in (q.dev, q.test))
     assert held <= trained
 
 
@@ -119,7 +122,7 @@ def test_half_of_each_training_step_contradicts_the_instruction_alone():
 
 
 def test_drawing_is_deterministic_and_of_the_stated_size():
-    scene = Scene(world.OBJECTS[0], "red", "two", "left", "sand", 7)
+    scene = Scene(OBJECTS[0], "red", "two", "left", "sand", 7)
     assert draw(scene).size == (SIZE, SIZE)
     assert draw(scene).tobytes() == draw(scene).tobytes()
 

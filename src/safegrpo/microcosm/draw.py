@@ -7,8 +7,19 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from safegrpo.microcosm.pictograms import DARK, LIGHT, PICTOGRAMS, Pen
-from safegrpo.microcosm.world import COUNTS, PLACES, Thing
+from safegrpo.microcosm.pen import DARK, LIGHT, Pen
+from safegrpo.microcosm.pictograms import PICTOGRAMS
+from safegrpo.microcosm.things import (
+    BACKGROUNDS,
+    BOTTLES,
+    COLORS,
+    COUNTS,
+    NOTES,
+    OBJECTS,
+    PLACES,
+    Thing,
+    color_held_out,
+)
 
 SIZE = 64
 SCALE = 2  # drawn at twice the size, then reduced: smooth edges
@@ -38,6 +49,23 @@ class Scene:
     place: str
     ground: str
     seed: int
+
+
+def random_scene(rng: random.Random, thing: Thing | None = None) -> Scene:
+    """A scene of any thing the training split may show (half objects, half written words)."""
+    if thing is None:
+        share = rng.random()
+        things = OBJECTS if share < 0.55 else BOTTLES if share < 0.75 else NOTES
+        thing = rng.choice(things)
+    colors = [c for c in COLORS if thing.medium != "object" or not color_held_out(thing, c)]
+    return Scene(
+        thing=thing,
+        color=rng.choice(colors),
+        count=rng.choice(COUNTS) if thing.medium == "object" else "one",
+        place=rng.choice(PLACES) if thing.medium == "object" else "middle",
+        ground=rng.choice(BACKGROUNDS),
+        seed=rng.getrandbits(32),
+    )
 
 
 def _ground(ground: str, rng: random.Random) -> Image.Image:

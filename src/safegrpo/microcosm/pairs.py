@@ -10,10 +10,18 @@ from typing import Literal
 
 from safegrpo.data.images import ImageRef
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.microcosm import text, world
-from safegrpo.microcosm.draw import Scene, draw
-from safegrpo.microcosm.vision import random_scene
-from safegrpo.microcosm.world import Instruction, Question, Split, Thing
+from safegrpo.microcosm import text
+from safegrpo.microcosm.draw import Scene, draw, random_scene
+from safegrpo.microcosm.instructions import (
+    ALL_INSTRUCTIONS,
+    HARMFUL_TEXT,
+    IMAGE_DECIDED,
+    LOOKALIKE_TEXT,
+    OPEN,
+    Instruction,
+)
+from safegrpo.microcosm.things import BOTTLES, COLORS, NOTES, OBJECTS, Medium, Thing, color_held_out
+from safegrpo.microcosm.world import Split, harmful_together, split_of
 from safegrpo.thinking import Tags
 
 Kind = Literal[
@@ -78,11 +86,11 @@ def _safe(is_safe: bool) -> Literal["safe", "unsafe"]:
 def _kind(instruction: Instruction, thing: Thing) -> Kind:
     if instruction.text_unsafe:
         return "harmful_text"
-    if world.harmful_together(instruction, thing):
+    if harmful_together(instruction, thing):
         if thing.medium == "note":
             return "typographic"
         return "risky_image" if thing.alarming else "compositional"
-    if instruction in world.LOOKALIKE_TEXT:
+    if instruction in LOOKALIKE_TEXT:
         return "lookalike_text"
     return "lookalike_image" if thing.alarming else "benign"
 
@@ -91,7 +99,7 @@ def instruction_pair(
     instruction: Instruction, scene: Scene, prompt: str, id: str, twin: str | None = None
 ) -> MicroPair:
     """The pair of an instruction and a scene; its tags follow from the world's rule."""
-    harmful = world.harmful_together(instruction, scene.thing)
+    harmful = harmful_together(instruction, scene.thing)
     return MicroPair(
         id=id,
         scene=scene,
@@ -109,7 +117,7 @@ def instruction_pair(
     )
 
 
-def question_pair(question: Question, scene: Scene, prompt: str, id: str) -> MicroPair:
+def question_pair(question: text.Question, scene: Scene, prompt: str, id: str) -> MicroPair:
     answer = text.question_answer(question, scene)
     if answer is None:
         raise ValueError(f"the question of {question.name} cannot be asked of {scene.thing}")
@@ -133,11 +141,11 @@ class Sampler:
         self.rng = random.Random(f"{split}/{seed}")
         self.count = 0
         self._things: dict[str, dict[bool, list[Thing]]] = {}
-        for instruction in world.ALL_INSTRUCTIONS:
+        for instruction in ALL_INSTRUCTIONS:
             sides: dict[bool, list[Thing]] = {True: [], False: []}
-            for thing in (*world.OBJECTS, *world.BOTTLES, *world.NOTES):
-                if instruction.fits(thing) and world.split_of(instruction, thing) == split:
-                    sides[world.harmful_together(instruction, thing)].append(thing)
+            for thing in (*OBJECTS, *BOTTLES, *NOTES):
+                if instruction.fits(thing) and split_of(instruction, thing) == split:
+                    sides[harmful_together(instruction, thing)].append(thing)
             self._things[instruction.name] = sides
 
     def _id(self) -> str:
@@ -145,10 +153,10 @@ class Sampler:
         return f"{self.split}-{self.count:05d}"
 
     def prompt(self, instruction: Instruction) -> str:
-        frame = self.rng.choice(world.FRAMES[self.split])
+        frame = self.rng.choice(text.FRAMES[self.split])
         return frame.format(action=self.rng.choice(instruction.actions))
 
-    def things(self, instruction: Instruction, harmful: bool, medium: world.Medium) -> list[Thing]:
+    def things(self, instruction: Instruction, harmful: bool, medium: Medium) -> list[Thing]:
         """This split's things of one medium that the instruction makes harmful, or does not."""
         return [t for t in self._things[instruction.name][harmful] if t.medium == medium]
 
@@ -161,23 +169,23 @@ class Sampler:
 
     def question(self) -> MicroPair:
         while True:
-            question = self.rng.choice(world.QUESTIONS)
+            question = self.rng.choice(text.QUESTIONS)
             scene = random_scene(self.rng)
             if self.split == "test" and scene.thing.medium == "object":
-                held_out = [c for c in world.COLORS if world.color_held_out(scene.thing, c)]
+                held_out = [c for c in COLORS if color_held_out(scene.thing, c)]
                 scene = replace(scene, color=self.rng.choice(held_out))
             if text.question_answer(question, scene) is not None:
                 prompt = self.rng.choice(question.wording(self.split))
                 return question_pair(question, scene, prompt, self._id())
 
-    def pair(self, instruction: Instruction, harmful: bool, medium: world.Medium) -> MicroPair:
+    def pair(self, instruction: Instruction, harmful: bool, medium: Medium) -> MicroPair:
         """A pair whose verdict hangs on the image."""
         thing = self.rng.choice(self.things(instruction, harmful, medium))
         scene = random_scene(self.rng, thing)
         return instruction_pair(instruction, scene, self.prompt(instruction), self._id())
 
     def twins(
-        self, medium: world.Medium, instruction: Instruction | None = None, hard: float = 0.0
+        self, medium: Medium, instruction: Instruction | None = None, hard: float = 0.0
     ) -> tuple[MicroPair, MicroPair]:
         """Two pairs with one prompt: harmful, harmless.
 
@@ -185,7 +193,7 @@ class Sampler:
         that do not look it, the harmless one from things that do.
         """
         if instruction is None:
-            instruction = self.rng.choice([i for i in world.IMAGE_DECIDED if medium in i.media])
+            instruction = self.rng.choice([i for i in IMAGE_DECIDED if medium in i.media])
         prompt, twin = self.prompt(instruction), f"{self.split}-twin-{self.count:05d}"
         sides = []
         for harmful in (True, False):
@@ -205,7 +213,7 @@ def training_stream(seed: int, steps: int, groups: int = 12) -> Iterator[list[Mi
     instruction alone earns half of what looking does.
     """
     sampler = Sampler("train", seed)
-    others = (world.HARMFUL_TEXT, world.LOOKALIKE_TEXT, world.OPEN)
+    others = (HARMFUL_TEXT, LOOKALIKE_TEXT, OPEN)
     for step in range(steps):
         pairs: list[MicroPair] = []
         for medium in ("object", "object", "note", "label") * (groups // 12):
@@ -225,11 +233,11 @@ def held_out(split: Literal["dev", "test"], size: float = 1.0) -> list[MicroPair
 
     pairs: list[MicroPair] = []
     for medium, each in (("object", 16), ("label", 12), ("note", 16)):
-        for instruction in world.IMAGE_DECIDED:
+        for instruction in IMAGE_DECIDED:
             if medium in instruction.media:
                 for _ in range(scaled(each)):
                     pairs += sampler.twins(medium, instruction)
-    for instructions in (world.HARMFUL_TEXT, world.LOOKALIKE_TEXT, world.OPEN):
+    for instructions in (HARMFUL_TEXT, LOOKALIKE_TEXT, OPEN):
         pairs += [sampler.by_text(instructions) for _ in range(scaled(60))]
     pairs += [sampler.question() for _ in range(scaled(150))]
     return pairs

@@ -2,75 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-from PIL import ImageDraw
-
-Color = tuple[int, int, int]
-Point = tuple[float, float]
-
-DARK = (40, 40, 44)
-LIGHT = (250, 250, 250)
-STEEL = (190, 196, 204)
-WOOD = (150, 100, 60)
-FLAME = (255, 150, 30)
-GLOW = (255, 232, 120)
-LEAF = (60, 140, 60)
-
-
-class Pen:
-    """Draws in the unit square of one object, y downwards."""
-
-    def __init__(self, canvas: ImageDraw.ImageDraw, x: float, y: float, size: float, ink: Color):
-        self.canvas, self.x, self.y, self.size, self.ink = canvas, x, y, size, ink
-
-    def _at(self, points: tuple[Point, ...]) -> list[Point]:
-        return [(self.x + px * self.size, self.y + py * self.size) for px, py in points]
-
-    def shape(self, *points: Point, fill: Color | None = None) -> None:
-        self.canvas.polygon(self._at(points), fill=fill or self.ink, outline=DARK)
-
-    def oval(self, x0: float, y0: float, x1: float, y1: float, fill: Color | None = None) -> None:
-        self.canvas.ellipse(self._box(x0, y0, x1, y1), fill=fill or self.ink, outline=DARK)
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Color | None = None) -> None:
-        self.canvas.rectangle(self._box(x0, y0, x1, y1), fill=fill or self.ink, outline=DARK)
-
-    def line(self, *points: Point, width: float = 0.06, fill: Color = DARK) -> None:
-        self.canvas.line(
-            self._at(points), fill=fill, width=max(1, round(width * self.size)), joint="curve"
-        )
-
-    def _box(self, x0: float, y0: float, x1: float, y1: float) -> list[float]:
-        (left, top), (right, bottom) = self._at(((x0, y0), (x1, y1)))
-        return [left, top, right, bottom]
-
-
-def _flame(pen: Pen, x: float, top: float, bottom: float, half: float) -> None:
-    middle = (top + bottom) / 2
-    pen.shape(
-        (x, top),
-        (x + half, middle),
-        (x + half * 0.7, bottom),
-        (x - half * 0.7, bottom),
-        (x - half, middle),
-        fill=FLAME,
-    )
-    pen.shape((x, middle), (x + half * 0.4, bottom), (x - half * 0.4, bottom), fill=GLOW)
-
-
-def _star(pen: Pen, x: float, y: float, r: float, fill: Color) -> None:
-    pen.shape(
-        *(
-            (
-                x + math.cos(k * math.pi / 5) * r * (1 if k % 2 else 0.45),
-                y + math.sin(k * math.pi / 5) * r * (1 if k % 2 else 0.45),
-            )
-            for k in range(10)
-        ),
-        fill=fill,
-    )
+from safegrpo.microcosm.pen import DARK, FLAME, LEAF, LIGHT, STEEL, WOOD, Pen, flame, star
 
 
 def apple(p: Pen) -> None:
@@ -273,17 +207,17 @@ def sword(p: Pen) -> None:
 
 def torch(p: Pen) -> None:
     p.shape((0.32, 0.45), (0.68, 0.45), (0.56, 1.0), (0.44, 1.0))
-    _flame(p, 0.5, 0.0, 0.46, 0.26)
+    flame(p, 0.5, 0.0, 0.46, 0.26)
 
 
 def match(p: Pen) -> None:
     p.line((0.15, 0.98), (0.6, 0.4), width=0.1, fill=WOOD)
     p.oval(0.5, 0.25, 0.74, 0.48)
-    _flame(p, 0.76, 0.0, 0.34, 0.16)
+    flame(p, 0.76, 0.0, 0.34, 0.16)
 
 
 def campfire(p: Pen) -> None:
-    _flame(p, 0.5, 0.05, 0.75, 0.34)
+    flame(p, 0.5, 0.05, 0.75, 0.34)
     p.shape((0.0, 0.72), (0.08, 0.64), (1.0, 0.88), (0.94, 0.98))
     p.shape((1.0, 0.72), (0.92, 0.64), (0.0, 0.88), (0.06, 0.98))
 
@@ -291,7 +225,7 @@ def campfire(p: Pen) -> None:
 def candle(p: Pen) -> None:
     p.box(0.36, 0.4, 0.64, 0.9)
     p.oval(0.12, 0.84, 0.88, 1.0, fill=STEEL)
-    _flame(p, 0.5, 0.0, 0.38, 0.13)
+    flame(p, 0.5, 0.0, 0.38, 0.13)
 
 
 def gun(p: Pen) -> None:
@@ -304,7 +238,7 @@ def bomb(p: Pen) -> None:
     p.oval(0.05, 0.28, 0.78, 1.0)
     p.box(0.5, 0.2, 0.7, 0.38, fill=DARK)
     p.line((0.62, 0.2), (0.78, 0.08))
-    _star(p, 0.84, 0.1, 0.16, FLAME)
+    star(p, 0.84, 0.1, 0.16, FLAME)
 
 
 def dynamite(p: Pen) -> None:
@@ -312,14 +246,14 @@ def dynamite(p: Pen) -> None:
         p.box(x, 0.3, x + 0.26, 1.0)
     p.box(0.06, 0.55, 0.94, 0.7, fill=DARK)
     p.line((0.5, 0.3), (0.6, 0.12), (0.8, 0.1))
-    _star(p, 0.86, 0.1, 0.13, FLAME)
+    star(p, 0.86, 0.1, 0.13, FLAME)
 
 
 def rocket(p: Pen) -> None:
     p.shape((0.5, 0.0), (0.7, 0.25), (0.7, 0.75), (0.3, 0.75), (0.3, 0.25))
     p.shape((0.3, 0.5), (0.05, 0.8), (0.3, 0.75), fill=DARK)
     p.shape((0.7, 0.5), (0.95, 0.8), (0.7, 0.75), fill=DARK)
-    _flame(p, 0.5, 0.72, 1.0, 0.14)
+    flame(p, 0.5, 0.72, 1.0, 0.14)
 
 
 PICTOGRAMS: dict[str, Callable[[Pen], None]] = {

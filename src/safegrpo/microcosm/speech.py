@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from safegrpo.microcosm import text, world
+from safegrpo.microcosm import text
 from safegrpo.microcosm.draw import draw
+from safegrpo.microcosm.instructions import HARMFUL_TEXT, IMAGE_DECIDED, LOOKALIKE_TEXT, OPEN
 from safegrpo.microcosm.pairs import MicroPair, Sampler
+from safegrpo.microcosm.things import Medium
 from safegrpo.microcosm.vision import IGNORE, patches, pixels
 from safegrpo.thinking import Tags, guided_prompt
 
@@ -53,11 +55,11 @@ def example(sampler: Sampler, guided: bool) -> Example:
     if share < 0.3:
         pair = sampler.question()
     elif share < 0.5:
-        pair = sampler.by_text((*world.HARMFUL_TEXT, *world.LOOKALIKE_TEXT, *world.OPEN))
+        pair = sampler.by_text((*HARMFUL_TEXT, *LOOKALIKE_TEXT, *OPEN))
     else:
-        media: tuple[world.Medium, ...] = ("object", "object", "label", "note")
+        media: tuple[Medium, ...] = ("object", "object", "label", "note")
         medium = rng.choice(media)
-        instruction = rng.choice([i for i in world.IMAGE_DECIDED if medium in i.media])
+        instruction = rng.choice([i for i in IMAGE_DECIDED if medium in i.media])
         pair = sampler.pair(instruction, rng.random() < 0.5, medium)
     if guided:
         tags = written_tags(pair, rng)

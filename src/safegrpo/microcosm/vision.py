@@ -18,9 +18,18 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from safegrpo.microcosm import world
-from safegrpo.microcosm.draw import Scene, draw
+from safegrpo.microcosm.draw import Scene, draw, random_scene
 from safegrpo.microcosm.model import MERGE, PATCH
+from safegrpo.microcosm.things import (
+    BACKGROUNDS,
+    COLORS,
+    COUNTS,
+    LABELS,
+    NOTE_NOUNS,
+    NOTE_VERBS,
+    OBJECTS,
+    PLACES,
+)
 
 IGNORE = -100  # cross-entropy's own "no label here"
 
@@ -44,37 +53,18 @@ def pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image, dtype=np.uint8))
 
 
-def random_scene(rng: random.Random, thing: world.Thing | None = None) -> Scene:
-    """A scene of any thing the training split may show (half objects, half written words)."""
-    if thing is None:
-        share = rng.random()
-        things = world.OBJECTS if share < 0.55 else world.BOTTLES if share < 0.75 else world.NOTES
-        thing = rng.choice(things)
-    colors = [
-        c for c in world.COLORS if thing.medium != "object" or not world.color_held_out(thing, c)
-    ]
-    return Scene(
-        thing=thing,
-        color=rng.choice(colors),
-        count=rng.choice(world.COUNTS) if thing.medium == "object" else "one",
-        place=rng.choice(world.PLACES) if thing.medium == "object" else "middle",
-        ground=rng.choice(world.BACKGROUNDS),
-        seed=rng.getrandbits(32),
-    )
-
-
-_VERBS = tuple(v for verbs in world.NOTE_VERBS.values() for v in verbs)
-_WORDS = tuple(w for words in world.LABELS.values() for w in words)
-_KINDS = tuple(t.name for t in world.OBJECTS)
+_VERBS = tuple(v for verbs in NOTE_VERBS.values() for v in verbs)
+_WORDS = tuple(w for words in LABELS.values() for w in words)
+_KINDS = tuple(t.name for t in OBJECTS)
 HEADS: dict[str, Sequence[str]] = {
     "thing": (*_KINDS, "bottle", "note"),
     "label": _WORDS,
     "verb": _VERBS,
-    "noun": world.NOTE_NOUNS,
-    "color": world.COLORS,
-    "count": world.COUNTS,
-    "place": world.PLACES,
-    "ground": world.BACKGROUNDS,
+    "noun": NOTE_NOUNS,
+    "color": COLORS,
+    "count": COUNTS,
+    "place": PLACES,
+    "ground": BACKGROUNDS,
 }
 
 
