@@ -6,9 +6,10 @@ import pytest
 
 from safegrpo.microcosm import text
 from safegrpo.microcosm.draw import SIZE, Scene, draw
-from safegrpo.microcosm.instructions import ALL_INSTRUCTIONS, IMAGE_DECIDED, OPEN
+from safegrpo.microcosm.instructions import IMAGE_DECIDED, OPEN
 from safegrpo.microcosm.pairs import Sampler, held_out, training_stream
-from safegrpo.microcosm.things import BOTTLES, CATEGORIES, NOTES, OBJECTS, color_held_out
+from safegrpo.microcosm.things import BOTTLES, CATEGORIES, NOTES, OBJECTS
+from safegrpo.microcosm.wordings import QUESTIONS, frames
 from safegrpo.microcosm.world import harmful_together, split_of
 
 DECIDED_BY_IMAGE = [pytest.param(i, id=i.name) for i in IMAGE_DECIDED]
@@ -71,27 +72,21 @@ def test_development_and_test_share_no_combination():
     assert not dev & test
 
 
-def test_test_questions_show_objects_in_colors_never_trained():
-    for pair in held_out("test"):
-        if pair.kind == "question" and pair.scene.thing.medium == "object":
-            assert color_held_out(pair.scene.thing, pair.scene.color)
-    for batch in training_stream(0, 30):
-        for pair in batch:
-            if pair.scene.thing.medium == "object":
-                assert not color_held_out(pair.scene.thing, pair.scene.color)
-
-
 def test_every_word_of_a_held_out_wording_is_trained():
     def words(sentences):
         return set(re.findall(r"[a-z]+", " ".join(sentences)))
 
-    trained = words(text.FRAMES["train"]) | words(
-        action for i in ALL_INSTRUCTIONS for action in i.actions
-    )
-    trained |= words(w for q in text.QUESTIONS for w in q.train)
-    held = words((*text.FRAMES["dev"], *text.FRAMES["test"])) - {"action"}
-    held |= words(w for q in text.QUESTIONS for w in (q.dev, q.test))
-    assert held <= trained
+    def wordings(split):
+        return words((*frames(split), *(w for q in QUESTIONS for w in q.wordings(split))))
+
+    assert wordings("dev") | wordings("test") <= wordings("train")
+
+
+def test_no_wording_belongs_to_two_splits():
+    for ways in (frames, *(q.wordings for q in QUESTIONS)):
+        train, dev, test = (set(ways(split)) for split in SPLITS)
+        assert train and dev and test
+        assert not train & dev and not train & test and not dev & test
 
 
 def test_the_held_out_set_is_large_enough_and_balanced_within_each_instruction():

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise ConfigError(f"--seed must be 0 or more, not {args.seed}")
     torch.set_num_threads(min(torch.get_num_threads(), 4))  # more threads only get in its way
-    output = args.output or Path("runs") / f"demo-{args.rules}-seed{args.seed}"
+    output = args.output or _free(Path("runs") / f"demo-{args.rules}-seed{args.seed}")
     summary = run_demo(
         output,
         seed=args.seed,
@@ -72,6 +72,15 @@ def run(args: argparse.Namespace) -> int:
     print(table(summary))
     print(f"\nReport: {output / 'report.html'}")
     return 0
+
+
+def _free(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, … that is not there yet."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
 
 
 def table(summary: dict[str, Any]) -> str:

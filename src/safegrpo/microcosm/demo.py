@@ -15,6 +15,7 @@ from typing import Any
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
+from safegrpo.errors import ConfigError
 from safegrpo.evaluation.metrics import Judged, flatten
 from safegrpo.microcosm import base, measure, text
 from safegrpo.microcosm.pairs import held_out, training_stream
@@ -56,12 +57,13 @@ def run_demo(
 ) -> dict[str, Any]:
     """Train and measure; leaves a run folder with `summary.json` and `report.html` in `output`.
 
-    Returns the summary (see the contract of `safegrpo demo`). Raises `ConfigError` if `output` is
-    a run already.
+    Returns the summary (see the contract of `safegrpo demo`). Raises ConfigError if `output` holds
+    something already, or for an override that does not fit.
     """
     clock = Clock()
-    given = [f"model={base_model}", f"rules={rules}", f"seed={seed}"]
-    recipe = load_recipe(RECIPE, [*given, *overrides, f"output={output}"])
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output} is not empty; pass --output DIR for another")
+    recipe = load_recipe(RECIPE, [*_given(base_model, seed, rules, output), *overrides])
     processor = load_processor(base_model)
     test = [pair.tagged() for pair in held_out("test")]
     dev = [pair.tagged() for pair in held_out("dev", DEV_SIZE)]
@@ -84,7 +86,7 @@ def run_demo(
     pairs = [p.tagged() for batch in training_stream(seed, steps, groups) for p in batch]
     result = train(recipe, train_pairs=pairs, measure=progress)
     clock.lap("train")
-    model = load_model(result.output / "checkpoints" / "last", dtype="float32")
+    model = load_model(result.model, dtype="float32")
     after = measure_model(model, processor, test, say)
     clock.lap("measure_after")
     summary = {
@@ -101,6 +103,19 @@ def run_demo(
     write_text_atomic(output / "samples.jsonl", lines)
     write_report(output)
     return summary
+
+
+def _given(base_model: Path, seed: int, rules: Rules, output: Path) -> list[str]:
+    options = {
+        "model": str(base_model),
+        "guide": str(base_model / "guide.txt"),
+        "rules": rules,
+        "seed": seed,
+        "output": str(output),
+    }
+    if rules == "paper":
+        options["grpo.multi_objective_aggregation"] = "sum_then_normalize"
+    return [f"{key}={json.dumps(value)}" for key, value in options.items()]  # JSON is YAML
 
 
 class Clock:

@@ -18,7 +18,6 @@ from safegrpo.microcosm.things import (
     OBJECTS,
     PLACES,
     Thing,
-    color_held_out,
 )
 
 SIZE = 64
@@ -52,15 +51,14 @@ class Scene:
 
 
 def random_scene(rng: random.Random, thing: Thing | None = None) -> Scene:
-    """A scene of any thing the training split may show (half objects, half written words)."""
+    """A scene of any thing, or of `thing` (half objects, half written words)."""
     if thing is None:
         share = rng.random()
         things = OBJECTS if share < 0.55 else BOTTLES if share < 0.75 else NOTES
         thing = rng.choice(things)
-    colors = [c for c in COLORS if thing.medium != "object" or not color_held_out(thing, c)]
     return Scene(
         thing=thing,
-        color=rng.choice(colors),
+        color=rng.choice(COLORS),
         count=rng.choice(COUNTS) if thing.medium == "object" else "one",
         place=rng.choice(PLACES) if thing.medium == "object" else "middle",
         ground=rng.choice(BACKGROUNDS),
@@ -84,9 +82,9 @@ def _objects(scene: Scene, image: Image.Image, rng: random.Random) -> None:
     count = COUNTS.index(scene.count) + 1
     # Sizes and anchors as fractions of the side; one object stands left, middle or right.
     if count == 1:
-        size = rng.uniform(0.46, 0.58)
+        size = rng.uniform(0.56, 0.68)
         x = (0.03, 0.5 - size / 2, 0.97 - size)[PLACES.index(scene.place)]
-        anchors = [(x, rng.uniform(0.15, 0.4))]
+        anchors = [(x, rng.uniform(0.08, 0.28))]
     else:
         size = rng.uniform(0.38, 0.44)
         corners = [(0.05, 0.06), (0.53, 0.06), (0.05, 0.53), (0.53, 0.53)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from safegrpo.data.images import ImageRef
@@ -20,7 +20,8 @@ from safegrpo.microcosm.instructions import (
     OPEN,
     Instruction,
 )
-from safegrpo.microcosm.things import BOTTLES, COLORS, NOTES, OBJECTS, Medium, Thing, color_held_out
+from safegrpo.microcosm.things import BOTTLES, NOTES, OBJECTS, Medium, Thing
+from safegrpo.microcosm.wordings import QUESTIONS, Question, frames
 from safegrpo.microcosm.world import Split, harmful_together, split_of
 from safegrpo.thinking import Tags
 
@@ -117,7 +118,7 @@ def instruction_pair(
     )
 
 
-def question_pair(question: text.Question, scene: Scene, prompt: str, id: str) -> MicroPair:
+def question_pair(question: Question, scene: Scene, prompt: str, id: str) -> MicroPair:
     answer = text.question_answer(question, scene)
     if answer is None:
         raise ValueError(f"the question of {question.name} cannot be asked of {scene.thing}")
@@ -153,7 +154,7 @@ class Sampler:
         return f"{self.split}-{self.count:05d}"
 
     def prompt(self, instruction: Instruction) -> str:
-        frame = self.rng.choice(text.FRAMES[self.split])
+        frame = self.rng.choice(frames(self.split))
         return frame.format(action=self.rng.choice(instruction.actions))
 
     def things(self, instruction: Instruction, harmful: bool, medium: Medium) -> list[Thing]:
@@ -169,13 +170,10 @@ class Sampler:
 
     def question(self) -> MicroPair:
         while True:
-            question = self.rng.choice(text.QUESTIONS)
+            question = self.rng.choice(QUESTIONS)
             scene = random_scene(self.rng)
-            if self.split == "test" and scene.thing.medium == "object":
-                held_out = [c for c in COLORS if color_held_out(scene.thing, c)]
-                scene = replace(scene, color=self.rng.choice(held_out))
             if text.question_answer(question, scene) is not None:
-                prompt = self.rng.choice(question.wording(self.split))
+                prompt = self.rng.choice(question.wordings(self.split))
                 return question_pair(question, scene, prompt, self._id())
 
     def pair(self, instruction: Instruction, harmful: bool, medium: Medium) -> MicroPair:

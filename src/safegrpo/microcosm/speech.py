@@ -116,12 +116,12 @@ def train_speech(
     seed: int,
     batch: int = 64,
     learning_rate: float = 2e-3,
-    vision_from: float = 0.5,
+    vision_from: float = 0.3,
     say: Callable[[str], None] = print,
 ) -> float:
     """Supervised training in place; returns the mean loss of the last fifty steps (nats a token).
 
-    The vision tower is frozen at first and joins, at a tenth of the rate, after the fraction
+    The vision tower is frozen at first and joins, at a fifth of the rate, after the fraction
     `vision_from` of the steps.
     """
     sampler = Sampler("train", seed)
@@ -129,7 +129,7 @@ def train_speech(
     known = {id(p) for p in vision}
     language = [p for p in model.parameters() if id(p) not in known]
     optimizer = torch.optim.AdamW(
-        [{"params": language, "lr": learning_rate}, {"params": vision, "lr": learning_rate / 10}],
+        [{"params": language, "lr": learning_rate}, {"params": vision, "lr": learning_rate / 5}],
         weight_decay=0.01,
         betas=(0.9, 0.98),
     )

@@ -76,9 +76,3 @@ NOTES = tuple(
     for verb in verbs
     for noun in NOTE_NOUNS
 )
-
-
-def color_held_out(thing: Thing, color: str) -> bool:
-    """One color of each object is kept for the test's general questions alone."""
-    index = CATEGORY[thing.category].kinds.index(thing.name)
-    return COLORS.index(color) == (index + CATEGORIES.index(CATEGORY[thing.category])) % len(COLORS)
