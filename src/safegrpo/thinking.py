@@ -19,6 +19,9 @@ Rules = Literal["paper", "strict"]
 
 TAG_NAMES = ("visual", "text", "combined")
 HUB_NAMES = {"visual": "image_tag", "text": "text_tag", "combined": "combine_tag"}
+GUIDE_FILE = "guide.txt"
+"""Where a model's folder keeps the guide that it was trained with."""
+
 GUIDE_LIMIT = 64 * 1024
 """The largest guide file taken, in bytes: far above any prompt budget, so larger is a mistake."""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from safegrpo.evaluation.metrics import flatten
-from safegrpo.microcosm import base, measure
+from safegrpo.microcosm import SHIPPED, base, measure
 
 # Two runs of the recipe differ by sums in another order, on other machines; abilities of a few
 # hundred items then differ by a few items.
@@ -16,19 +16,19 @@ ABILITIES = ("format_rate", "vqa_accuracy", "usefulness")
 
 @pytest.fixture(scope="module")
 def facts():
-    return json.loads((base.SHIPPED / "base.json").read_text("utf-8"))
+    return json.loads((SHIPPED / "base.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
 def dev():
     """What the shipped model does on the whole development split, by mode."""
-    return base.abilities(base.SHIPPED)
+    return base.abilities(SHIPPED)
 
 
 def test_it_is_small_safetensors():
-    assert sum(f.stat().st_size for f in base.SHIPPED.iterdir()) < 20e6
-    assert (base.SHIPPED / "model.safetensors").is_file()
-    assert not [f for f in base.SHIPPED.iterdir() if f.suffix in {".bin", ".pt", ".pkl"}]
+    assert sum(f.stat().st_size for f in SHIPPED.iterdir()) < 20e6
+    assert (SHIPPED / "model.safetensors").is_file()
+    assert not [f for f in SHIPPED.iterdir() if f.suffix in {".bin", ".pt", ".pkl"}]
 
 
 def test_it_follows_the_format_and_sees(dev):

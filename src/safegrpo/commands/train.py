@@ -48,9 +48,6 @@ def add_train(subparsers: Any) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train; prints the result as one JSON object and returns 0."""
-    # Before anything imports a Hugging Face library: they read it once.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
     from safegrpo.training.config import load_recipe
 
     overrides = list(args.overrides)

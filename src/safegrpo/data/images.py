@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safegrpo.errors import DataError
+from safegrpo.terminal import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,9 +76,7 @@ def quoted(text: str, limit: int = 120) -> str:
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     escaped = json.dumps(shown, ensure_ascii=False)
     # JSON leaves C1 controls and lone surrogates alone; terminals and encoders do not.
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in escaped
-    )
+    return printable(escaped)
 
 
 def resolve_image(root: Path, relative: str, where: str = "") -> Path:

@@ -21,14 +21,13 @@ from typing import Any
 import torch
 
 from safegrpo.data.jsonl import write_text_atomic
-from safegrpo.microcosm import measure, text
+from safegrpo.microcosm import SHIPPED, measure, text
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
 from safegrpo.microcosm.pairs import held_out
 from safegrpo.microcosm.speech import train_speech
 from safegrpo.microcosm.vision import train_vision
 from safegrpo.models import load_model, load_processor
-
-SHIPPED = Path(__file__).parent / "base_model"
+from safegrpo.thinking import GUIDE_FILE
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
     )
     output.mkdir(parents=True, exist_ok=True)
     save_model(model, processor, output, torch.bfloat16)
-    (output / "guide.txt").write_text(text.GUIDE + "\n", encoding="utf-8")
+    (output / GUIDE_FILE).write_text(text.GUIDE + "\n", encoding="utf-8")
     facts = {
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -17,12 +17,12 @@ from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.errors import ConfigError
 from safegrpo.evaluation.metrics import Judged, flatten
-from safegrpo.microcosm import base, measure, text
+from safegrpo.microcosm import SHIPPED, measure, text
 from safegrpo.microcosm.pairs import held_out, training_stream
 from safegrpo.models import load_model, load_processor
 from safegrpo.report import write_report
 from safegrpo.reward import Target, score
-from safegrpo.thinking import Rules
+from safegrpo.thinking import GUIDE_FILE, Rules
 from safegrpo.training.config import load_recipe
 from safegrpo.training.run import train
 
@@ -52,7 +52,7 @@ def run_demo(
     seed: int,
     rules: Rules,
     overrides: Sequence[str] = (),
-    base_model: Path = base.SHIPPED,
+    base_model: Path = SHIPPED,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train and measure; leaves a run folder with `summary.json` and `report.html` in `output`.
@@ -108,7 +108,7 @@ def run_demo(
 def _given(base_model: Path, seed: int, rules: Rules, output: Path) -> list[str]:
     options = {
         "model": str(base_model),
-        "guide": str(base_model / "guide.txt"),
+        "guide": str(base_model / GUIDE_FILE),
         "rules": rules,
         "seed": seed,
         "output": str(output),

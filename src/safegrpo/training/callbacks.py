@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from transformers import TrainerCallback
 
+from safegrpo.terminal import printable
 from safegrpo.training.config import WarningConfig
 
 SHOWN_CHARACTERS = 600
@@ -24,13 +25,7 @@ PLAIN_EVERY_SECONDS = 10.0
 
 def plain(text: str, limit: int = SHOWN_CHARACTERS) -> Text:
     """Foreign text for a terminal: cut to `limit`, control characters escaped, no markup."""
-    cut = text if len(text) <= limit else text[:limit] + " …"
-    return Text(
-        "".join(
-            c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii")
-            for c in cut
-        )
-    )
+    return Text(printable(text if len(text) <= limit else text[:limit] + " …"))
 
 
 def stderr_console() -> Console:

@@ -1,6 +1,6 @@
 """The recipe of a training run: one YAML file, checked before anything heavy is loaded.
 
-Defaults are ours; `paper_recipe` gives the published settings. GRPO's own options are passed
+Defaults are ours; the published settings are recipes/*_paper.yaml. GRPO's own options are passed
 through to TRL's GRPOConfig under `grpo`, and checked against its fields where TRL is installed.
 """
 
@@ -22,7 +22,7 @@ from pydantic import (
 
 from safegrpo.data.images import DEFAULT_MAX_PIXELS
 from safegrpo.errors import ConfigError, InputFileError
-from safegrpo.training.config_errors import explain, nearest
+from safegrpo.training.config_errors import explain
 from safegrpo.training.grpo_options import check_grpo_options
 
 LANGUAGE_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -134,44 +134,6 @@ class Recipe(_Section):
         return self
 
 
-PAPER_GRPO: dict[str, Any] = {
-    "num_generations": 8,
-    "epsilon": 0.2,
-    "beta": 0.01,  # TRL's KL estimator is the published one (k3)
-    "learning_rate": 1e-6,
-    "lr_scheduler_type": "constant",
-    "weight_decay": 0.01,
-    "max_completion_length": 4096,
-    "num_train_epochs": 15,
-    "loss_type": "grpo",
-    "scale_rewards": "group",
-    "multi_objective_aggregation": "sum_then_normalize",
-    "temperature": 1.0,
-    # 256 prompts a generation batch and 64 an update, of 8 completions each, on four GPUs:
-    # 4 x 4 x 32 = 512 completions an update, and 4 updates for each 2,048 completions.
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 32,
-    "steps_per_generation": 128,
-}
-"""GRPO as published, in TRL's words. On N GPUs keep 4 x N x accumulation at 512."""
-
-
-def paper_recipe(model: str, train: str, **changes: Any) -> Recipe:
-    """The published settings for `model` on the tagged set `train`; `changes` replace whole keys.
-
-    Raises ConfigError for a change that does not fit.
-    """
-    options: dict[str, Any] = {
-        "model": model,
-        "data": {"train": train, "max_prompt_length": 2048},
-        "rules": "paper",
-        "freeze_vision": False,
-        "grpo": dict(PAPER_GRPO),
-        **changes,
-    }
-    return _validated(options, "paper recipe")
-
-
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `overrides` such as "grpo.beta=0.04" set on top.
 
@@ -248,20 +210,3 @@ def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-__all__ = [
-    "LANGUAGE_LINEAR",
-    "PAPER_GRPO",
-    "CheckpointConfig",
-    "ColdStartConfig",
-    "DataConfig",
-    "EvaluateConfig",
-    "LoraConfig",
-    "Recipe",
-    "WarningConfig",
-    "flatten",
-    "load_recipe",
-    "nearest",
-    "paper_recipe",
-]

@@ -19,6 +19,7 @@ from safegrpo.data.hub_layout import replacing
 from safegrpo.data.jsonl import append_jsonl, write_text_atomic
 from safegrpo.errors import ConfigError
 from safegrpo.models import save_processor
+from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.checkpoints import replace_folder
 from safegrpo.training.config import EvaluateConfig
 from safegrpo.training.config_errors import nearest
@@ -225,9 +226,12 @@ class EvaluationCallback(TrainerCallback):
 
 
 def save_model_of(
-    trainer: Any, processor: Any, source: str | Path | None
+    trainer: Any, processor: Any, source: str | Path | None, guide: str | None
 ) -> Callable[[Path], None]:
-    """A function that saves the trainer's model as a whole, from every process together."""
+    """A function that saves the trainer's model as a whole, from every process together.
+
+    `guide` is kept beside it: whoever asks the model later should ask as it was trained.
+    """
 
     def save(directory: Path) -> None:
         model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
@@ -236,6 +240,8 @@ def save_model_of(
             state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if trainer.accelerator.is_main_process:
             save_trained(model, processor, directory, source, state)
+            if guide is not None:
+                write_text_atomic(directory / GUIDE_FILE, guide + "\n")
         trainer.accelerator.wait_for_everyone()
 
     return save

@@ -71,7 +71,8 @@ class Session:
         reward = SafetyReward(self.processor.tokenizer, self.recipe.rules, self._guided)
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
-        save = save_model_of(trainer, self.processor, self.recipe.model)
+        guide = self.guide if self._guided else None
+        save = save_model_of(trainer, self.processor, self.recipe.model, guide)
         evaluation = self._add_callbacks(trainer, reward, metrics, save, kept)
         progress = ProgressLine(self.console)
         trainer.add_callback(progress)

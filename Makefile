@@ -1,0 +1,60 @@
+# Every target sets up what it needs in .venv, from Python 3.11 or later and the package index.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help install demo test test-slow check microcosm-base results wheel-test clean
+
+help:
+	@echo "make demo            align a tiny model on the CPU: before/after table and report"
+	@echo "make install         safegrpo with everything for training, in .venv"
+	@echo "make test            the tests, under ten minutes on two cores"
+	@echo "make check           ruff and mypy"
+	@echo "make test-slow       the tests that take minutes each"
+	@echo "make wheel-test      the wheel, in an empty environment"
+	@echo "make microcosm-base  the demo's base model, from nothing"
+	@echo "make results         docs/results.md and the README's table, from docs/results/"
+
+install: .venv/.train
+
+.venv/.python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'safegrpo needs Python 3.11 or later; name one: make PYTHON=...')"
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# torch comes first and by its exact version (see constraints.txt).
+.venv/.train: .venv/.python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install -q -c constraints.txt -e '.[train]'
+	@touch $@
+
+.venv/.dev: .venv/.train
+	$(PIP) install -q -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+# make demo ARGS="--rules paper --seed 1"
+demo: .venv/.train
+	$(BIN)/safegrpo demo $(ARGS)
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+microcosm-base: .venv/.train
+	$(BIN)/python -m safegrpo.microcosm.base $(ARGS)
+
+results: .venv/.train
+	$(BIN)/python scripts/demo_results.py render
+
+wheel-test: .venv/.dev
+	scripts/wheel_test.sh
+
+clean:
+	rm -rf .venv dist
