@@ -410,9 +410,9 @@ def test_five_bad_rows_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "s.jsonl", *[{"prompt": "", **SAFE}] * 7, {"prompt": "p", **SAFE})
     with pytest.raises(DataError) as caught:
         load_tagged(path)
-    first, *rows, last = str(caught.value).splitlines()
-    assert first.endswith("7 of 8 rows cannot be used:")
-    assert (rows[0], len(rows), last) == ("  row 1: prompt is empty", 5, "  and 2 more")
+    head, *rows, last = str(caught.value).split("; ")
+    assert head.endswith("7 of 8 rows cannot be used: row 1: prompt is empty")
+    assert (rows[0], len(rows), last) == ("row 2: prompt is empty", 4, "and 2 more")
 
 
 def test_a_repeated_id_names_both_rows(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_output_path_is_respected(tmp_path: Path) -> None:
 
 def test_rates_stand_with_interval_and_n(tmp_path: Path) -> None:
     text = page_of(make_run(tmp_path / "run", summary())).text
-    assert "49.0–94.3" in text  # Wilson of 8/10  # noqa: RUF001
+    assert "49.0–94.3" in text  # Wilson of 8/10
     assert "n\xa010" in text
     assert "+80.0" in text
 

@@ -146,8 +146,8 @@ def _generate(args: argparse.Namespace, images: list[Any], prompt: str) -> str:
         raise MissingDependencyError(
             f"asking a model needs {error.name}; install it with: pip install 'safegrpo[train]'"
         ) from error
-    print(f"loading {args.model}", file=sys.stderr)
     processor = load_processor(args.model)
+    print(f"loading {args.model}", file=sys.stderr)
     on_gpu = torch.cuda.is_available()
     model = load_model(args.model, dtype="auto" if on_gpu else "float32")
     responses = generate_responses(

@@ -140,10 +140,10 @@ def _checked(rows: Iterable[_NumberedRow], name: str, split: str) -> list[Tagged
     if len(problems) == 1:
         raise DataError(f"{name}: {problems[0]}")
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+        shown = "; ".join(problems[:_SHOWN_PROBLEMS])
         more = len(problems) - _SHOWN_PROBLEMS
-        shown += f"\n  and {more} more" if more > 0 else ""
-        raise DataError(f"{name}: {len(problems)} of {total} rows cannot be used:{shown}")
+        shown += f"; and {more} more" if more > 0 else ""
+        raise DataError(f"{name}: {len(problems)} of {total} rows cannot be used: {shown}")
     if not pairs:
         raise DataError(f"{name}: the set is empty")
     return pairs
