@@ -1,6 +1,7 @@
 """A tiny VLM on disk and tagged pairs to train it on; everything else is the real thing."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from PIL import Image
 
 from safegrpo.data.images import ImageRef
 from safegrpo.data.pairs import TaggedPair
+from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
-from safegrpo.thinking import GUIDE, Tags
+from safegrpo.microcosm.pairs import training_stream
+from safegrpo.thinking import GUIDE, GUIDE_FILE, Tags
 from safegrpo.training.config import Recipe
 
+GUIDE_PATH = str(SHIPPED / GUIDE_FILE)
 SHORT_GUIDE = "think , tag , answer ."
 CORPUS = [
     GUIDE,
@@ -102,6 +106,31 @@ def recipe(model_dir, tmp_path, guide_file):
             "grpo": {**small, **(grpo or {})},
         }
         return Recipe.model_validate(options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def speaking_pairs() -> list[TaggedPair]:
+    """Twelve pairs that the microcosm's base model answers in the format, now so and now so: what
+    it needs to learn something. Two of them have no image, one has two."""
+    drawn = [p.tagged() for batch in training_stream(7, 1) for p in batch]
+    first, second, third, *rest = drawn
+    return [
+        replace(first, images=()),
+        replace(second, images=first.images + second.images),
+        replace(third, images=()),
+        *rest,
+    ]
+
+
+@pytest.fixture
+def speaking_recipe(recipe):
+    """As `recipe`, for the microcosm's base model, which earns rewards from the first step on."""
+
+    def make(grpo: dict | None = None, **changes) -> Recipe:
+        grpo = {"max_completion_length": 72, "per_device_train_batch_size": 16, **(grpo or {})}
+        return recipe(grpo, **{"model": str(SHIPPED), "guide": GUIDE_PATH, **changes})
 
     return make
 
