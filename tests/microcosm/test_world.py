@@ -1,6 +1,7 @@
 """The world's promises: no half decides, splits are apart, every test word is known."""
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -114,6 +115,17 @@ def test_half_of_each_training_step_contradicts_the_instruction_alone():
     for batch in training_stream(1, 20):
         twins = [p for p in batch if p.twin]
         assert len(twins) == 8 and sum(p.harmful for p in twins) == 4
+
+
+def test_training_meets_every_rule_of_an_instruction_equally_often():
+    """The categories on either side are dealt in turn: none waits while another comes twice."""
+    for instruction in IMAGE_DECIDED:
+        for medium in instruction.media:
+            sampler = Sampler("train", 4)
+            twins = [sampler.twins(medium, instruction) for _ in range(60)]
+            for side in (0, 1):
+                seen = Counter(pair[side].scene.thing.category for pair in twins)
+                assert set(seen.values()) == {60 // len(seen)}
 
 
 def test_drawing_is_deterministic_and_of_the_stated_size():

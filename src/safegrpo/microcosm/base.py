@@ -28,6 +28,7 @@ from safegrpo.microcosm.speech import train_speech
 from safegrpo.microcosm.vision import train_vision
 from safegrpo.models import load_model, load_processor
 from safegrpo.thinking import GUIDE_FILE
+from safegrpo.training.run import quiet
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
     """Train the base model into `output`; returns what it can do, as `base.json` there says."""
     recipe = recipe or BaseRecipe()
     began = time.perf_counter()
-    # The transformers-side progress bars would drown the lines that matter.
+    quiet()
     torch.manual_seed(recipe.seed)
     tokenizer = train_tokenizer(text.corpus())
     processor = build_processor(tokenizer)

@@ -24,7 +24,7 @@ from safegrpo.report import write_report
 from safegrpo.reward import Target, score
 from safegrpo.thinking import GUIDE_FILE, Rules
 from safegrpo.training.config import load_recipe
-from safegrpo.training.run import train
+from safegrpo.training.run import quiet, train
 
 RECIPE = Path(__file__).with_name("demo.yaml")
 DEV_SIZE = 0.25
@@ -63,6 +63,7 @@ def run_demo(
     clock = Clock()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output} is not empty; pass --output DIR for another")
+    quiet()
     recipe = load_recipe(RECIPE, [*_given(base_model, seed, rules, output), *overrides])
     processor = load_processor(base_model)
     test = [pair.tagged() for pair in held_out("test")]

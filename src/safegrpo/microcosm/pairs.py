@@ -6,7 +6,7 @@ import io
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from safegrpo.data.images import ImageRef
 from safegrpo.data.pairs import TaggedPair
@@ -24,6 +24,8 @@ from safegrpo.microcosm.things import BOTTLES, NOTES, OBJECTS, Medium, Thing
 from safegrpo.microcosm.wordings import QUESTIONS, Question, frames
 from safegrpo.microcosm.world import Split, harmful_together, split_of
 from safegrpo.thinking import Tags
+
+_Card = TypeVar("_Card")
 
 Kind = Literal[
     "compositional",  # image and text each safe, together not
@@ -141,6 +143,7 @@ class Sampler:
         self.split: Split = split
         self.rng = random.Random(f"{split}/{seed}")
         self.count = 0
+        self._decks: dict[str, list[Any]] = {}
         self._things: dict[str, dict[bool, list[Thing]]] = {}
         for instruction in ALL_INSTRUCTIONS:
             sides: dict[bool, list[Thing]] = {True: [], False: []}
@@ -183,39 +186,51 @@ class Sampler:
         return instruction_pair(instruction, scene, self.prompt(instruction), self._id())
 
     def twins(
-        self, medium: Medium, instruction: Instruction | None = None, hard: float = 0.0
+        self, medium: Medium, instruction: Instruction | None = None
     ) -> tuple[MicroPair, MicroPair]:
         """Two pairs with one prompt: harmful, harmless.
 
-        With probability `hard` each side is drawn against its look: the harmful one from things
-        that do not look it, the harmless one from things that do.
+        Without an `instruction` it is dealt too: all that the medium allows come up equally often,
+        and so do, under each, the categories on either side. A rule that a run happens not to meet
+        for long is settled by its neighbours' gradients, and once the policy is sure of a wrong
+        verdict no sample is left to teach it better.
         """
         if instruction is None:
-            instruction = self.rng.choice([i for i in IMAGE_DECIDED if medium in i.media])
+            instruction = self._deal(medium, [i for i in IMAGE_DECIDED if medium in i.media])
         prompt, twin = self.prompt(instruction), f"{self.split}-twin-{self.count:05d}"
         sides = []
         for harmful in (True, False):
             things = self.things(instruction, harmful, medium)
-            against = [t for t in things if t.alarming != harmful]
-            if against and self.rng.random() < hard:
-                things = against
-            scene = random_scene(self.rng, self.rng.choice(things))
+            categories = sorted({thing.category for thing in things})
+            category = self._deal(f"{medium}/{instruction.name}/{harmful}", categories)
+            thing = self.rng.choice([thing for thing in things if thing.category == category])
+            scene = random_scene(self.rng, thing)
             sides.append(instruction_pair(instruction, scene, prompt, self._id(), twin))
         return sides[0], sides[1]
 
+    def _deal(self, deck: str, cards: Sequence[_Card]) -> _Card:
+        """The next card of a shuffled deck, which is shuffled anew when it has run out."""
+        left = self._decks.setdefault(deck, [])
+        if not left:
+            left += cards
+            self.rng.shuffle(left)
+        return left.pop()
+
 
 def training_stream(seed: int, steps: int, groups: int = 12) -> Iterator[list[MicroPair]]:
-    """`steps` lists of `groups` pairs, each two thirds twins: objects, a label and a note.
+    """`steps` lists of `groups` pairs, two thirds of each twins: objects most often, since there is
+    most to learn about them, and a label or a note in every second step.
 
     Every step holds both sides of each instruction it uses, so that refusing or answering by the
     instruction alone earns half of what looking does.
     """
     sampler = Sampler("train", seed)
     others = (HARMFUL_TEXT, LOOKALIKE_TEXT, OPEN)
+    fourth: tuple[Medium, ...] = ("object", "label", "object", "note")
     for step in range(steps):
         pairs: list[MicroPair] = []
-        for medium in ("object", "object", "note", "label") * (groups // 12):
-            pairs += sampler.twins(medium, hard=0.5)
+        for medium in ("object", "object", "object", fourth[step % 4]) * (groups // 12):
+            pairs += sampler.twins(medium)
         rest = groups - len(pairs)
         pairs += [sampler.by_text(others[(step + k) % 3]) for k in range(rest - rest // 4)]
         pairs += [sampler.question() for _ in range(rest // 4)]

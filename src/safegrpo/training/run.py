@@ -65,7 +65,7 @@ def train(
     Raises ConfigError, DataError, InputFileError or ModelError before anything is trained,
     MissingDependencyError without TRL.
     """
-    _quiet()
+    quiet()
     try:
         import trl  # noqa: F401 - asked for early, to say what to install
     except ImportError as error:
@@ -109,7 +109,7 @@ def train(
     return session.run(resume, began)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No telemetry, also where huggingface_hub was imported before us; no notes on old names."""
     import huggingface_hub.constants
     from transformers.utils import logging

@@ -1,0 +1,94 @@
+"""Asking a model about pairs: in both modes, at any batch size, with and without images."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from safegrpo.evaluation.generate import generate_responses
+from safegrpo.evaluation.measure import judge_pairs, measure_pairs
+from safegrpo.evaluation.metrics import flatten, summarise
+from safegrpo.microcosm import SHIPPED, text
+from safegrpo.microcosm.pairs import held_out
+from safegrpo.models import load_model, load_processor, vision_token_ids
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return load_processor(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(SHIPPED, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Some pairs of every kind; one has no image, one has two."""
+    first, second, *rest = (pair.tagged() for pair in held_out("dev", 0.02))
+    return [replace(first, images=()), replace(second, images=second.images * 2), *rest]
+
+
+def ask(model, processor, pairs, guide, batch_size=8):
+    return judge_pairs(
+        model, processor, pairs, guide=guide, max_new_tokens=72, batch_size=batch_size
+    )
+
+
+def test_each_mode_is_judged_by_what_it_can_show(model, processor, pairs):
+    guided = ask(model, processor, pairs, text.GUIDE)
+    direct = ask(model, processor, pairs, None)
+    assert [j.pair.id for j in guided] == [j.pair.id for j in direct] == [p.id for p in pairs]
+    assert all(j.well_formed and j.tags for j in guided[2:])
+    assert all(j.well_formed is None and j.tags is None for j in direct)
+    assert all("<answer>" not in j.answer for j in guided[2:] + direct)
+
+
+def test_answers_do_not_depend_on_the_batch(model, processor, pairs):
+    one, many = (ask(model, processor, pairs[:10], text.GUIDE, size) for size in (1, 64))
+    assert [j.response for j in one] == [j.response for j in many]
+
+
+def test_the_flat_numbers_are_the_summary_s(model, processor, pairs):
+    options = {"guide": text.GUIDE, "max_new_tokens": 72, "batch_size": 8}
+    judged = judge_pairs(model, processor, pairs, **options)
+    assert measure_pairs(model, processor, pairs, **options) == flatten(summarise(judged))
+
+
+def sample(model, processor, seed, temperature=1.0, **options):
+    rows = [([], "please write a poem about this.")] * 12
+    return generate_responses(
+        model, processor, rows, max_new_tokens=16, batch_size=5, temperature=temperature,
+        seed=seed, **options,
+    )  # fmt: skip
+
+
+def test_a_sample_is_its_seed_s_and_leaves_the_generator_alone(model, processor):
+    state = torch.random.get_rng_state()
+    first, again, other = (sample(model, processor, seed) for seed in (1, 1, 2))
+    assert first == again != other and len(set(first)) > 1
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_greedy_answers_are_all_alike(model, processor):
+    assert len(set(sample(model, processor, None, temperature=0.0))) == 1
+
+
+def test_progress_counts_every_row_and_the_model_stays_in_its_mode(model, processor):
+    seen = []
+    model.train()
+    sample(model, processor, 0, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(5, 12), (10, 12), (12, 12)] and model.training
+    model.eval()
+
+
+def test_placeholders_are_never_answered(model, processor):
+    banned = vision_token_ids(processor)
+    bias = torch.zeros(len(processor.tokenizer))
+    bias[banned] = 1e4
+    hook = model.lm_head.register_forward_hook(lambda module, args, out: out + bias)
+    try:
+        assert all(sample(model, processor, 0))
+    finally:
+        hook.remove()
