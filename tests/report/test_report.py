@@ -13,7 +13,7 @@ import safegrpo.report as report
 from safegrpo.errors import DataError, InputFileError
 from safegrpo.report import read_run, write_report
 from safegrpo.report.html import script_json
-from safegrpo.report.plots import Series, line_plot, nice_ticks, running_mean, thin
+from safegrpo.report.plots import Series, curves, line_plot, nice_ticks, running_mean, thin
 
 EVIL = "</script><img src=x onerror=alert(1)><!--\"'&\u2028"
 VOID = {"meta", "img", "br", "input", "link"}
@@ -233,6 +233,16 @@ def test_training_log_alone_gives_curves_and_no_table(tmp_path: Path) -> None:
     assert page.count("table") == 0
     assert page.count("figure") == 3
     assert "up to step 5" in page.text
+
+
+def test_every_line_of_a_plot_is_named() -> None:
+    """Also where the numbers of one group are shared out over several plots."""
+    names = [f"rate_{i}" for i in range(7)]
+    history = [{"step": step, **{f"eval/guided/{n}": 0.5 for n in names}} for step in (1, 2)]
+    [(_, figures)] = curves(history, [])
+    assert len(figures) == 2
+    page = "".join(figures)
+    assert all(name.replace("_", " ") in page for name in names)
 
 
 def test_summary_alone_gives_the_table(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def line_plot(title: str, series: Sequence[Series], rates: bool = False) -> str:
     return (
         f'<figure class="plot" data-plot="{escape(json.dumps(data))}">'
         f'<figcaption><strong>{escape(title)}</strong><span class="at">{note}</span></figcaption>'
-        f'<ul class="legend">{_legend(series, bold, rates)}</ul>'
+        f'<ul class="legend">{_legend(title, series, bold, rates)}</ul>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
         f'aria-label="{escape(f"{title}, steps {x0:g} to {x1:g}: {said}")}">'
         f'{"".join(parts)}<g class="cursor"></g></svg></figure>'
@@ -124,7 +124,10 @@ def curves(
 
     def plots(title: str, series: list[Series], rates: bool = False) -> list[str]:
         rates = rates and all(0 <= y <= 1 for line in series for _, y in line.points)
-        return [line_plot(title, series[i : i + 6], rates) for i in range(0, len(series), 6)]
+        # At most six lines to a plot, since there are six colors; about as many on each.
+        count = math.ceil(len(series) / 6)
+        cuts = [i * len(series) // count for i in range(count + 1)] if count else []
+        return [line_plot(title, series[a:b], rates) for a, b in pairwise(cuts)]
 
     parts = sorted(key for key in left if key.startswith("rewards/") and key.endswith("/mean"))
     learning = plots("Reward and its parts", take([*REWARD_KEYS, *parts]))
@@ -241,8 +244,8 @@ def _axes(ticks: Sequence[float], x0: float, x1: float, rates: bool, at: Place) 
     return "".join(parts)
 
 
-def _legend(series: Sequence[Series], bold: Sequence[Points], rates: bool) -> str:
-    if len(series) == 1:  # the title says what it is
+def _legend(title: str, series: Sequence[Series], bold: Sequence[Points], rates: bool) -> str:
+    if title == series[0].label:  # there is but one
         return f"<li><b>{number(bold[0][-1][1], rates)}</b></li>"
     items = []
     for i, (line, points) in enumerate(zip(series, bold, strict=True)):
