@@ -139,7 +139,9 @@ def test_the_paper_recipes_hold_the_published_settings(size, repository):
     assert recipe.data.max_prompt_length == 2048
     grpo = recipe.grpo
     published = {"num_generations": 8, "epsilon": 0.2, "beta": 0.01, "learning_rate": 1e-6}
-    published |= {"max_completion_length": 4096, "loss_type": "grpo", "num_train_epochs": 15}
+    published |= {"max_completion_length": 4096, "loss_type": "dapo", "num_train_epochs": 15}
+    # verl's defaults, which the published script leaves: token mean, dual clip.
+    published |= {"delta": 3.0}
     published |= {"scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize"}
     assert {key: grpo[key] for key in published} == published
     # On four GPUs: 256 prompts a generation batch and 64 an update.

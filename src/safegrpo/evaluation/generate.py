@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ def chat_messages(images: Sequence[Image.Image], prompt: str) -> list[dict[str, 
     return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference_mode would leave tensors that sharded training cannot update
 def generate_responses(
     model: Any,
     processor: Any,
@@ -30,6 +30,7 @@ def generate_responses(
     batch_size: int,
     temperature: float = 0.0,
     seed: int | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """The model's responses, one a row, in order; greedy at temperature 0, else sampled.
@@ -64,6 +65,7 @@ def generate_responses(
                 return_dict=True,
                 return_tensors="pt",
                 processor_kwargs={"padding": True},
+                **(chat_template_kwargs or {}),
             ).to(model.device)
             if "pixel_values" in inputs:
                 inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image
@@ -28,6 +28,7 @@ def judge_pairs(
     max_new_tokens: int,
     batch_size: int,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
     right: RightAnswer = expected_answer,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Judged]:
@@ -48,6 +49,7 @@ def judge_pairs(
         rows,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
+        chat_template_kwargs=chat_template_kwargs,
         progress=progress,
     )
     return [
@@ -62,16 +64,8 @@ def measure_pairs(
     pairs: Sequence[TaggedPair],
     *,
     guide: str | None,
-    max_new_tokens: int,
-    batch_size: int,
+    **options: Any,
 ) -> dict[str, float]:
-    """The flat metrics of `pairs` in one mode: safety, over_refusal, tag_accuracy/combined, …"""
-    judged = judge_pairs(
-        model,
-        processor,
-        pairs,
-        guide=guide,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-    )
-    return flatten(summarise(judged))
+    """The flat metrics of `pairs` in one mode (safety, over_refusal, tag_accuracy/combined, …);
+    `options` are those of `judge_pairs`."""
+    return flatten(summarise(judge_pairs(model, processor, pairs, guide=guide, **options)))

@@ -7,6 +7,7 @@ GRPO cannot start from a policy whose every completion earns nothing.
 
 from __future__ import annotations
 
+import gc
 import random
 import shutil
 from collections.abc import Sequence
@@ -150,6 +151,7 @@ def build_examples(
         [(collator.images(row), pairs[row].prompt) for row in asked],
         max_new_tokens=config.answer_tokens,
         batch_size=config.batch_size,
+        chat_template_kwargs=recipe.grpo.get("chat_template_kwargs"),
     )
     answers = {
         row: direct_answer(response).strip() for row, response in zip(asked, said, strict=True)
@@ -229,3 +231,7 @@ def cold_start(
         replace_folder(part, directory)
         shutil.rmtree(work, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
+    # Model and optimizer hold each other in cycles; GRPO loads its own beside what is left.
+    del trainer, model
+    gc.collect()
+    torch.cuda.empty_cache()

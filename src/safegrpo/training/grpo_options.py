@@ -40,6 +40,8 @@ _ELSEWHERE = {
     "disable_tqdm": "safegrpo draws its own progress line",
     "gradient_checkpointing_kwargs": "safegrpo relies on the non-reentrant kind",
     "use_transformers_continuous_batching": "TRL has it for text models only",
+    "sync_ref_model": "no checkpoint holds the moved reference, so no run could go on",
+    "model_init_kwargs": "TRL would give it to the reference model alone; the recipe loads both",
     "use_transformers_paged": "TRL has it for text models only",
 }
 _SECRETS = frozenset({"token", "hub_token", "use_auth_token", "api_key", "password"})
@@ -68,12 +70,12 @@ def check_grpo_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises ConfigError for an unknown key (naming the nearest), one that the recipe sets
     elsewhere, or a number that is none.
     """
-    for key in options:
-        if key in _ELSEWHERE:
-            raise ConfigError(f'"grpo.{key}" is not set here: {_ELSEWHERE[key]}')
     secret = _secret(options)
     if secret is not None:
         raise ConfigError(f'"grpo.{secret}": {_ELSEWHERE["hub_token"]}')
+    for key in options:
+        if key in _ELSEWHERE:
+            raise ConfigError(f'"grpo.{key}" is not set here: {_ELSEWHERE[key]}')
     if importlib.util.find_spec("trl") is None:
         return dict(options)
     hints = get_type_hints(_config_class())

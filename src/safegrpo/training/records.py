@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 from trl.models import unwrap_model_for_generation
 
@@ -198,7 +199,8 @@ class EvaluationCallback(TrainerCallback):
             torch.no_grad(),
         ):
             values = dict(self._evaluator(model, state.global_step))
-        value = self._find(values)
+        # Every process measures; what the main one found decides for all, since they save together.
+        [value] = broadcast_object_list([self._find(values)])
         if value is None:
             known = [key.removeprefix("eval/") for key in values]
             metric = self._config.metric

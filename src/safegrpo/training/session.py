@@ -12,7 +12,7 @@ from rich.console import Console
 from transformers import PrinterCallback
 
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.errors import ModelError
+from safegrpo.errors import MissingDependencyError, ModelError
 from safegrpo.evaluation.measure import measure_pairs
 from safegrpo.models import load_model
 from safegrpo.training.callbacks import ProgressLine, RunWarnings, SampleTable
@@ -66,8 +66,10 @@ class Session:
         if "finished" in manifest:
             return self._finished(manifest)
         source = self._start_model()
-        checkpoint = newest_checkpoint(self.checkpoints)
-        kept = forget_after(self.run_dir, checkpoint[1] if checkpoint else -1)
+        # Both remove what a killed run left: the main process does, the others then find it done.
+        with self.args.main_process_first(desc="checkpoints"):
+            checkpoint = newest_checkpoint(self.checkpoints)
+            kept = forget_after(self.run_dir, checkpoint[1] if checkpoint else -1)
         reward = SafetyReward(self.processor.tokenizer, self.recipe.rules, self._guided)
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
@@ -146,6 +148,8 @@ class Session:
                 processing_class=self.processor,
                 peft_config=lora,
             )
+        except ImportError as error:  # vLLM, DeepSpeed, …: asked for in the recipe, not installed
+            raise MissingDependencyError(f"TRL: {' '.join(str(error).split())}") from error
         except ValueError as error:
             raise ModelError(f"TRL: {' '.join(str(error).split())}") from error
         # It prints every logged row to standard output, which belongs to results.
@@ -193,6 +197,8 @@ class Session:
                 guide=self.guide if mode == "guided" else None,
                 max_new_tokens=config.max_new_tokens,
                 batch_size=config.batch_size,
+                max_pixels=self.recipe.data.max_pixels,
+                chat_template_kwargs=self.args.chat_template_kwargs,
             )
             values |= {f"eval/{mode}/{k}": v for k, v in found.items() if v is not None}
         if self.measure is not None:

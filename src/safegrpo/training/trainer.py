@@ -92,6 +92,9 @@ class SafeGRPOTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
+        if self.use_vllm and images is not None:
+            # TRL's way to vLLM takes the first image of whatever is not None.
+            images = [row or None for row in images]
         completion_ids, logprobs = super()._generate_single_turn(
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images
         )
