@@ -69,6 +69,26 @@ def test_the_guide_can_be_replaced(photo, tmp_path, capsys) -> None:
     assert "--guide has no place" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["what is <|image_pad|>?"], "a control token of this model"),
+        (["x", "--temperature", "inf"], "--temperature 0 or more"),
+        (["x", "--seed", "9" * 20], "--seed must be"),
+        (["what is \udcff?"], "not valid UTF-8"),
+    ],
+)
+def test_a_question_or_option_that_cannot_be_used_is_exit_code_2(options, said, capsys) -> None:
+    assert main(["ask", str(SHIPPED), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_image_of_an_impossible_shape_is_exit_code_2(tmp_path, capsys) -> None:
+    Image.new("RGB", (4, 1000)).save(tmp_path / "thin.png")
+    assert main(["ask", str(SHIPPED), "x", "--image", str(tmp_path / "thin.png")]) == 2
+    assert "refuses" in capsys.readouterr().err
+
+
 def test_an_image_that_is_none_is_exit_code_2(tmp_path, capsys) -> None:
     (tmp_path / "a.png").write_text("not an image")
     assert main(["ask", str(SHIPPED), "x", "--image", str(tmp_path / "a.png")]) == 2

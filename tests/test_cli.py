@@ -109,6 +109,12 @@ def test_a_tag_that_is_neither_is_named_with_its_row(failing, tmp_path, recipe, 
     assert code == 2 and "harmful" in said and "2 of 4 rows" in said
 
 
+def test_a_message_is_one_line_that_cannot_drive_the_terminal(failing, tmp_path) -> None:
+    row = {"response": "", "visual": "sa\nfe\x1b[31m", "text": "safe", "combined": "safe"}
+    code, line = failing("score", write(tmp_path / "rows.jsonl", row))
+    assert code == 2 and "\x1b" not in line and "not safe or unsafe" in line
+
+
 def test_an_empty_set_is_exit_code_2(failing, recipe, tagged) -> None:
     tagged.write_text("")
     code, said = failing("train", recipe)

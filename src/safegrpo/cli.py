@@ -19,6 +19,7 @@ from safegrpo.commands.report import add_report
 from safegrpo.commands.score import add_classify, add_score
 from safegrpo.commands.train import add_train
 from safegrpo.errors import SafeGRPOError
+from safegrpo.terminal import printable
 
 _EPILOG = """\
 examples:
@@ -75,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _stop(message: str, code: int) -> int:
     if _debugging():
         raise
-    print(f"safegrpo: {message}", file=sys.stderr)
+    # A message may quote a file or a model: one line, and nothing in it may drive the terminal.
+    print(f"safegrpo: {' '.join(printable(message).split())}", file=sys.stderr)
     return code
 
 

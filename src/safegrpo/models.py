@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
@@ -72,6 +73,8 @@ def model_type(name_or_path: str | Path) -> str:
     try:
         config = AutoConfig.from_pretrained(str(name_or_path), trust_remote_code=False)
     except OSError as error:
+        if path.is_dir():
+            raise ModelError(f'"{name_or_path}": config.json cannot be read: {error}') from error
         raise InputFileError(
             f'model "{name_or_path}" is no directory here and could not be had from the hub '
             f"({type(error).__name__}); give a model directory, or a hub name with network access"
@@ -128,7 +131,7 @@ def load_model(name_or_path: str | Path, dtype: str | torch.dtype = "auto", **kw
             use_safetensors=True,
             **kwargs,
         )
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise ModelError(f'the weights of "{name_or_path}" do not load: {reason}') from error
 
@@ -152,6 +155,19 @@ def save_processor(processor: Any, directory: str | Path, source: str | Path | N
             file.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if source is not None and (Path(source) / VIDEO_FILE).is_file():
         shutil.copyfile(Path(source) / VIDEO_FILE, directory / VIDEO_FILE)
+
+
+def control_tokens_in(text: str, processor: Any) -> list[str]:
+    """Control tokens that the tokenizer would read out of a user's text, in order.
+
+    A prompt that holds one could leave the user's turn, or stand for an image that is not there.
+    """
+    tokenizer = processor.tokenizer
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= {*tokenizer.all_special_ids, *vision_token_ids(processor)}
+    special.discard(tokenizer.unk_token_id)  # any rare sign may become it
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [str(tokenizer.convert_ids_to_tokens(i)) for i in ids if i in special]
 
 
 def vision_token_ids(processor: Any) -> list[int]:

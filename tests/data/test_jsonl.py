@@ -29,6 +29,7 @@ def test_a_line_separator_inside_a_text_does_not_split_it(tmp_path) -> None:
         (b"{oops}", "line 2: not JSON"),
         (b"[1]", "line 2: a JSON object is wanted, this is a list"),
         (b'{"a": "\xff"}', "line 2: not UTF-8"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', 'line 2: .*"c" is there twice'),
         (b'{"a": ' + b"[" * 200_000, "line 2: JSON that cannot be read"),
     ],
 )

@@ -59,7 +59,7 @@ def contents(row: TaggedPair) -> list[bytes]:
 
 
 def without_images(row: TaggedPair) -> dict[str, Any]:
-    return {name: value for name, value in vars(row).items() if name != "images"}
+    return {name: v for name, v in vars(row).items() if name not in ("images", "place")}
 
 
 def rich_rows() -> list[TaggedPair]:
@@ -141,6 +141,19 @@ def test_our_own_tag_names_are_read_too(tmp_path: Path) -> None:
 def test_a_column_called_text_beside_the_hubs_names_is_kept(tmp_path: Path) -> None:
     [row] = load_tagged(write_jsonl(tmp_path / "s.jsonl", {"prompt": "p", "text": "hello", **SAFE}))
     assert row.meta == {"text": "hello"}
+
+
+def test_our_tags_count_where_the_hub_s_columns_are_empty(tmp_path: Path) -> None:
+    row = {**dict.fromkeys(SAFE), "visual": "safe", "text": "safe", "combined": "unsafe"}
+    path = write_jsonl(tmp_path / "s.jsonl", {"prompt": "p", "answer": "a", **row})
+    assert load_tagged(path)[0].tags == Tags("safe", "safe", "unsafe")
+
+
+def test_a_row_remembers_where_it_stood(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    write_jsonl(path, {"prompt": "p", **SAFE}, {"prompt": "p", "id": "x", **SAFE})
+    path.write_text("\n" + path.read_text())
+    assert [pair.where for pair in load_tagged(path)] == ["row 2", 'row 3 (id "x")']
 
 
 def test_a_row_without_id_is_called_after_its_line(tmp_path: Path) -> None:
@@ -371,6 +384,11 @@ def test_what_cannot_be_saved(tmp_path: Path, rows: list[str], name: str, reason
         ({"prompt": "p", "image_tag": None}, '"visual" is missing'),
         ({"prompt": "p", **dict.fromkeys(SAFE)}, "no tags; only a row with an answer"),
         ({"prompt": "p", "image": "x.png"}, 'column "image" is not known'),
+        ({"prompt": "p", "Images": ["x.png"]}, 'column "Images" is not known'),
+        ({"prompt": "p", "images": None, "image_path": "x"}, 'column "image_path" is not known'),
+        ({"prompt": "p", "visual": "unsafe"}, '"visual" and "image_tag" disagree'),
+        ({"prompt": "p", "id": float("nan")}, "id is nan"),
+        ({"prompt": "p", "meta_json": "[" * 100_000}, "meta_json is not a JSON object"),
         ({"prompt": "p", "images": [None]}, "image 1 is neither a path nor bytes"),
         ({"prompt": "p", "images": [{"bytes": "iVBO"}]}, "image 1 is neither a path nor bytes"),
         ({"prompt": "p", "images": [{}]}, "image 1 is neither a path nor bytes"),

@@ -1,10 +1,14 @@
+import inspect
+import re
 import subprocess
 import sys
 
 import pytest
+from trl import GRPOTrainer
 
 from safegrpo.errors import ConfigError, InputFileError
 from safegrpo.training.config import load_recipe
+from safegrpo.training.grpo_options import _CHOICES
 
 GOOD = "model: m\ndata:\n  train: d.jsonl\n"
 
@@ -69,6 +73,39 @@ def test_secrets_are_refused(tmp_path):
 def test_a_wrong_type_names_key_and_value(tmp_path):
     said = fails(tmp_path, GOOD + "seed: many\n")
     assert '"seed"' in said and "'many'" in said
+
+
+@pytest.mark.parametrize(
+    "option, said",
+    [
+        ("num_generations: 0", "2 or more is wanted"),
+        ("temperature: 0", "0.001 or more is wanted"),
+        ("learning_rate: .nan", "0 or more is wanted"),
+        ("epsilon: -1", "0 or more is wanted"),
+        ("max_steps: 0", "0 steps train nothing"),
+        ("loss_type: foo", "one of grpo, bnpo"),
+        ("multi_objective_aggregation: foo", "one of sum_then_normalize, normalize_then_sum"),
+        ("generation_kwargs: 5", "a mapping is wanted"),
+        ("reward_weights: 5", "two numbers are wanted"),
+        ("reward_weights: [1, a]", "two numbers are wanted"),
+    ],
+)
+def test_a_value_that_no_run_can_use_is_said_at_once(tmp_path, option, said):
+    assert said in fails(tmp_path, GOOD + f"grpo: {{{option}}}\n")
+
+
+def test_every_loss_of_trl_may_be_chosen(tmp_path):
+    """The list is ours: this fails when an upgrade of TRL knows others."""
+    source = inspect.getsource(GRPOTrainer)
+    known = set(re.findall(r'loss_type == "(\w+)"', source))
+    for group in re.findall(r"loss_type in \[([^\]]+)\]", source):
+        known |= set(re.findall(r'"(\w+)"', group))
+    assert known <= set(_CHOICES["loss_type"]) and len(known) >= 6
+
+
+def test_a_recipe_that_holds_itself_or_is_nested_too_deep_is_refused(tmp_path):
+    assert "an alias" in fails(tmp_path, GOOD + "grpo: &a {generation_kwargs: *a}\n")
+    assert "nested too deep" in fails(tmp_path, GOOD + "x: " + "[" * 50_000)
 
 
 def test_a_wrong_number_in_grpo_is_found(tmp_path):

@@ -1,3 +1,6 @@
+import re
+from dataclasses import replace
+
 import pytest
 
 from safegrpo.data.images import open_image
@@ -56,6 +59,20 @@ def test_a_prompt_that_is_too_long_is_an_error_with_count_and_id(processor):
 def test_an_image_with_too_many_pixels_names_its_row(pairs, processor):
     with pytest.raises(DataError, match=r'row 3 \(id "p2"\).*more than 5,000 pixels'):
         build(pairs, processor, max_pixels=5000)
+
+
+@pytest.mark.parametrize("token", ["<|image_pad|>", "<|im_end|>"])
+def test_a_prompt_cannot_leave_its_turn_or_claim_an_image(processor, token):
+    rows = [pair(0), pair(1, prompt=f"what is it ? {token}")]
+    said = rf'row 2 \(id "p1"\): the prompt holds "{re.escape(token)}"'
+    with pytest.raises(DataError, match=said):
+        build(rows, processor)
+
+
+def test_an_image_that_the_processor_refuses_names_its_row(processor):
+    thin = replace(pair(1), images=(image(4, 1000),), place="row 7 of mine")
+    with pytest.raises(DataError, match=r"row 7 of mine: the processor refuses it: .*aspect ratio"):
+        build([pair(0), thin], processor)
 
 
 def test_images_are_kept_within_the_limit_and_opened_again(pairs):

@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, what they refuse, and the kinds of training there are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from safegrpo.data.images import ImageRef
 from safegrpo.errors import ConfigError, DataError
 from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.pairs import held_out
@@ -186,6 +188,24 @@ def test_a_prompt_that_is_too_long_stops_the_run_before_it_begins(recipe, pairs,
 def test_a_set_smaller_than_a_batch_says_what_to_lower(recipe, pairs):
     with pytest.raises(ConfigError, match="has 1 rows, but a generation batch needs 2 prompts"):
         train(recipe(), train_pairs=pairs[:1])
+
+
+def test_held_out_rows_are_checked_before_anything_is_trained(recipe, pairs, tmp_path):
+    broken = replace(pair(9), images=(ImageRef(data=b"no image", name="x.png"),))
+    with pytest.raises(DataError, match=r'data\.eval: row 2 \(id "p9"\): image "x\.png"'):
+        train(recipe(), train_pairs=pairs, eval_pairs=[pair(8), broken])
+    with pytest.raises(DataError, match=r"data\.eval: .* more than 100 pixels"):
+        no_images = [pair(i, images=0) for i in range(4)]
+        train(recipe(data={"max_pixels": 100}), train_pairs=no_images, eval_pairs=[pair(8)])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_stopped_over_a_setting_is_begun_anew_in_its_folder(recipe, pairs, resume):
+    wrong = recipe(lora={"target_modules": ["nothing"]})
+    with pytest.raises(ConfigError, match=r"lora\.target_modules"):
+        train(wrong, train_pairs=pairs)
+    assert train(recipe(), train_pairs=pairs, resume=resume).steps == 2
 
 
 def test_a_metric_nobody_measures_is_named_with_the_nearest(recipe, pairs):

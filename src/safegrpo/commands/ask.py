@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from safegrpo.behavior import classify
 from safegrpo.data.images import DEFAULT_MAX_PIXELS, ImageRef, open_image
-from safegrpo.errors import ConfigError, InputFileError, MissingDependencyError
+from safegrpo.errors import ConfigError, DataError, InputFileError, MissingDependencyError
 from safegrpo.terminal import printable
 from safegrpo.thinking import (
     GUIDE,
@@ -64,8 +65,14 @@ def add_ask(subparsers: Any) -> None:
 
 def run_ask(args: argparse.Namespace) -> int:
     """Ask, and print what came back; 0 also if it kept to no format."""
-    if args.max_new_tokens < 1 or args.temperature < 0:
+    if args.max_new_tokens < 1 or not 0 <= args.temperature < math.inf:
         raise ConfigError("--max-new-tokens must be 1 or more, and --temperature 0 or more")
+    if not 0 <= args.seed < 2**32:
+        raise ConfigError("--seed must be from 0 to 4294967295")
+    try:
+        args.question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigError("the question is not valid UTF-8") from error
     if args.mode == "direct" and args.guide is not None:
         raise ConfigError("--guide has no place in --mode direct")
     images = [_open(path, args.max_pixels) for path in args.image]
@@ -141,22 +148,30 @@ def _generate(args: argparse.Namespace, images: list[Any], prompt: str) -> str:
         import torch
 
         from safegrpo.evaluation.generate import generate_responses
-        from safegrpo.models import load_model, load_processor
+        from safegrpo.models import control_tokens_in, load_model, load_processor
+        from safegrpo.training.run import quiet
     except ImportError as error:
         raise MissingDependencyError(
             f"asking a model needs {error.name}; install it with: pip install 'safegrpo[train]'"
         ) from error
+    quiet()
     processor = load_processor(args.model)
+    found = control_tokens_in(args.question, processor)
+    if found:
+        raise ConfigError(f'the question holds "{found[0]}", a control token of this model')
     print(f"loading {args.model}", file=sys.stderr)
     on_gpu = torch.cuda.is_available()
     model = load_model(args.model, dtype="auto" if on_gpu else "float32")
-    responses = generate_responses(
-        model.to("cuda") if on_gpu else model,
-        processor,
-        [(images, prompt)],
-        max_new_tokens=args.max_new_tokens,
-        batch_size=1,
-        temperature=args.temperature,
-        seed=args.seed,
-    )
+    try:
+        responses = generate_responses(
+            model.to("cuda") if on_gpu else model,
+            processor,
+            [(images, prompt)],
+            max_new_tokens=args.max_new_tokens,
+            batch_size=1,
+            temperature=args.temperature,
+            seed=args.seed,
+        )
+    except ValueError as error:  # such as an image of a shape that it cannot cut up
+        raise DataError(f"the model's processor refuses it: {error}") from error
     return responses[0]

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from safegrpo.errors import ConfigError
+
 _EXAMPLE = """\
 example:
   $ safegrpo report runs/mine -o report.html
@@ -38,5 +40,7 @@ def run_report(args: argparse.Namespace) -> int:
     """Write the page and print where it is."""
     from safegrpo.report import write_report
 
+    if args.output is not None and args.output.is_dir():
+        raise ConfigError(f"-o {args.output} is a folder; name a file in it")
     print(write_report(args.run_dir, args.output))
     return 0

@@ -48,14 +48,26 @@ def _open(path: str | Path) -> Iterator[tuple[BinaryIO, str]]:
         yield file, f'file "{path}"'
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # Python would keep the last of them, and a wrong tag could hide behind a right one.
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f'"{twice}" is there twice')
+    return found
+
+
 def _object(raw: bytes, place: str) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode("utf-8"))
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{place}: not JSON ({error.msg}, column {error.colno})") from error
-    except (RecursionError, ValueError) as error:  # nested too deep, or a number of 5,000 digits
+    except (
+        RecursionError,
+        ValueError,
+    ) as error:  # too deep, a key twice, 5,000 digits
         raise DataError(f"{place}: JSON that cannot be read ({error})") from error
     if not isinstance(value, dict):
         raise DataError(f"{place}: a JSON object is wanted, this is a {type(value).__name__}")

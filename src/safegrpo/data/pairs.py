@@ -23,6 +23,8 @@ COLUMNS = (
 )
 """The columns of a tagged set, in the order in which they are written."""
 
+_MISNAMED = frozenset({"image", "images", "image_path", "image_paths", "image_file", "img"})
+
 META_JSON = "meta_json"
 """The column of extra values that parquet has no type for: one JSON object a row."""
 
@@ -34,7 +36,8 @@ class TaggedPair:
     `scores` and `confidences` are numbers from 0 to 10 for each of visual, text and combined.
     `answer` is the right answer of a general question; only with it may `tags` be None. `meta`
     holds all other columns (a null there is the same as an absent key). The prompt holds no
-    `<image>` placeholder: images come first, in order. Raises `DataError`.
+    `<image>` placeholder: images come first, in order. `place` says where a loader found it.
+    Raises `DataError`.
     """
 
     id: str
@@ -47,6 +50,12 @@ class TaggedPair:
     license: str | None = None
     answer: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    place: str | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def where(self) -> str:
+        """How messages call this pair: where it was loaded from, or by its id."""
+        return self.place or f"id {quoted(self.id)}"
 
     def __post_init__(self) -> None:
         for name in ("id", "prompt", "source", "license", "answer"):
@@ -65,15 +74,20 @@ class TaggedPair:
         object.__setattr__(self, "meta", kept)
 
 
-def pair_from_row(row: Mapping[str, Any], default_id: str, root: Path | None) -> TaggedPair:
+def pair_from_row(
+    row: Mapping[str, Any], default_id: str, root: Path | None, place: str | None = None
+) -> TaggedPair:
     """The pair in a row; image paths are taken below `root`, and refused if that is None.
 
-    `default_id` is for a row without id. Raises `DataError` with the reason alone: the caller
-    knows which row it was.
+    `default_id` is for a row without id, `place` is the pair's. Raises `DataError` with the reason
+    alone: the caller knows which row it was.
     """
-    if "image" in row and "images" not in row:
+    misnamed = [name for name in row if name != "images" and str(name).casefold() in _MISNAMED]
+    if misnamed and row.get("images") is None:
         # Kept as an extra column it would make every row text-only without a word.
-        raise DataError('column "image" is not known; a tagged set calls it "images"')
+        raise DataError(
+            f'column {quoted(misnamed[0])} is not known; a tagged set calls it "images"'
+        )
     if row.get("prompt") is None:
         raise DataError(f"no prompt (columns: {', '.join(sorted(map(str, row)))[:200]})")
     images = tuple(_image_refs(row.get("images"), root))
@@ -90,15 +104,20 @@ def pair_from_row(row: Mapping[str, Any], default_id: str, root: Path | None) ->
         license=row.get("license"),
         answer=None if row.get("answer") is None else _as_text("answer", row["answer"]),
         meta={**meta, **_unpacked(row.get(META_JSON))},
+        place=place,
     )
 
 
 def _tag_columns(row: Mapping[str, Any]) -> list[str]:
-    """The columns of a row that hold its tags: under the hub's names, else under ours."""
+    """The columns of a row that hold its tags: under the hub's names, under ours, or under both."""
     hub = [name for name in HUB_NAMES.values() if name in row]
-    # "text" alone, or beside the hub's names, is somebody's column of text, not a tag.
-    ours = "visual" in row or "combined" in row
-    return hub or ([name for name in TAG_NAMES if name in row] if ours else [])
+    # "text" alone is somebody's column of text, not a tag; so is what stands beside filled columns
+    # of the hub's and is no tag.
+    ours = [n for n in TAG_NAMES if n in row] if "visual" in row or "combined" in row else []
+    filled = any(row[name] is not None for name in hub)
+    if filled and not all(row[name] in ("safe", "unsafe") for name in ours):
+        return hub
+    return hub + ours
 
 
 def _prompt(value: object, images: int) -> str:
@@ -128,7 +147,8 @@ def _image_refs(value: object, root: Path | None) -> Iterator[ImageRef]:
         struct = one if isinstance(one, Mapping) else {"path": one}
         data, name = struct.get("bytes"), struct.get("path")
         if isinstance(data, bytes) and data:
-            yield ImageRef(data=data, name=name or f"image {number}")
+            known = isinstance(name, str) and bool(name)
+            yield ImageRef(data=data, name=str(name) if known else f"image {number}")
         elif data is None and isinstance(name, str):
             if root is None:
                 raise DataError(f"image {quoted(name)} is a file's name; pass --images DIR")
@@ -148,7 +168,7 @@ def _unpacked(value: object) -> dict[str, Any]:
         return {}
     try:
         unpacked = json.loads(value) if isinstance(value, str) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         unpacked = None
     if not isinstance(unpacked, dict):
         raise DataError(f"{META_JSON} is not a JSON object")
@@ -158,6 +178,8 @@ def _unpacked(value: object) -> dict[str, Any]:
 def _as_text(name: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{name} is neither a text nor a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{name} is {value}, which is no number")
     return str(value)
 
 

@@ -129,7 +129,7 @@ def _checked(rows: Iterable[_NumberedRow], name: str, split: str) -> list[Tagged
         given = row.get("id")
         where = f"row {number}" if given is None else f"row {number} (id {quoted(str(given))})"
         try:
-            pair = pair_from_row(row, f"{split}-{number}", root)
+            pair = pair_from_row(row, f"{split}-{number}", root, where)
             if pair.id in first_row:
                 raise DataError(f"the same id as row {first_row[pair.id]}")
         except DataError as error:

@@ -35,10 +35,7 @@ def judge_pairs(
     """Greedy responses to `pairs`, judged, in order. `guide` None asks directly."""
     rows = [
         (
-            [
-                open_image(ref, max_pixels=max_pixels, where=f'row "{pair.id}"')
-                for ref in pair.images
-            ],
+            [open_image(ref, max_pixels=max_pixels, where=pair.where) for ref in pair.images],
             pair.prompt if guide is None else guided_prompt(pair.prompt, guide),
         )
         for pair in pairs

@@ -24,6 +24,7 @@ from safegrpo.report import write_report
 from safegrpo.reward import Target, score
 from safegrpo.thinking import GUIDE_FILE, Rules
 from safegrpo.training.config import load_recipe
+from safegrpo.training.grpo_options import grpo_config
 from safegrpo.training.run import quiet, train
 
 RECIPE = Path(__file__).with_name("demo.yaml")
@@ -65,6 +66,7 @@ def run_demo(
         raise ConfigError(f"{output} is not empty; pass --output DIR for another")
     quiet()
     recipe = load_recipe(RECIPE, [*_given(base_model, seed, rules, output), *overrides])
+    grpo_config(recipe, str(output / "checkpoints"))  # a wrong option is told before the long part
     processor = load_processor(base_model)
     test = [pair.tagged() for pair in held_out("test")]
     dev = [pair.tagged() for pair in held_out("dev", DEV_SIZE)]

@@ -90,7 +90,7 @@ class Collator:
 
     def images(self, row: int) -> list[Image.Image]:
         pair = self._pairs[row]
-        return [open_image(r, self._max_pixels, f'row "{pair.id}"') for r in pair.images]
+        return [open_image(r, self._max_pixels, pair.where) for r in pair.images]
 
     def render(self, images: Sequence[Image.Image], prompt: str) -> str:
         """A prompt as text, up to where the model goes on."""

@@ -149,6 +149,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deep") from error
+    if _holds_itself(options):
+        raise ConfigError(f"{path}: an alias in it stands for what it is in")
     if not isinstance(options, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys, this is {_kind(options)}")
     for override in overrides:
@@ -191,6 +195,14 @@ def _set(options: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f'--set "{override}": "{key}" holds {_kind(place)}, not keys')
     place[keys[-1]] = value
+
+
+def _holds_itself(value: Any, around: tuple[int, ...] = ()) -> bool:
+    """Whether a value read from YAML contains itself, as an alias can make it."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return id(value) in around or any(_holds_itself(v, (*around, id(value))) for v in inner)
 
 
 def _one_line(error: yaml.YAMLError) -> str:

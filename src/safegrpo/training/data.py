@@ -19,6 +19,7 @@ from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.errors import DataError
 from safegrpo.evaluation.generate import chat_messages
+from safegrpo.models import control_tokens_in
 from safegrpo.thinking import guided_prompt
 
 CACHED_BYTES = 512 * 2**20
@@ -52,7 +53,7 @@ class ImageOpener:
             self._cache.move_to_end(row)
             return self._cache[row]
         pair = self._pairs[row]
-        where = f'row {row + 1} (id "{pair.id}")'
+        where = _where(pair, row)
         opened = [open_image(ref, max_pixels=self._max_pixels, where=where) for ref in pair.images]
         self._cache[row] = opened
         self._held += _bytes(opened)
@@ -62,6 +63,10 @@ class ImageOpener:
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return {**batch, "images": [list(self.images(row)) for row in batch["row"]]}
+
+
+def _where(pair: TaggedPair, row: int) -> str:
+    return pair.place or f'row {row + 1} (id "{pair.id}")'
 
 
 def _bytes(images: Sequence[Image.Image]) -> int:
@@ -80,13 +85,25 @@ def build_dataset(
     """The pairs as a dataset for TRL; `guide` None asks directly.
 
     Prompts are never cut: raises DataError, with their number and the longest one's id, if any
-    has more than `max_prompt_length` tokens (images included), and for any image that does not
-    open or has more than `max_pixels`.
+    has more than `max_prompt_length` tokens (images included), for any image that does not open,
+    has more than `max_pixels` or is refused by the processor, and for control tokens in a prompt.
     """
     opener = ImageOpener(pairs, max_pixels)
     texts = [pair.prompt if guide is None else guided_prompt(pair.prompt, guide) for pair in pairs]
     lengths = _Lengths(processor, chat_template_kwargs or {})
-    prompt_lengths = tuple(lengths(opener.images(row), text) for row, text in enumerate(texts))
+    prompt_lengths = []
+    for row, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
+        found = control_tokens_in(pair.prompt, processor)
+        if found:
+            raise DataError(
+                f'{_where(pair, row)}: the prompt holds "{found[0]}", which the tokenizer reads as '
+                "a control token; take it out"
+            )
+        images = opener.images(row)
+        try:
+            prompt_lengths.append(lengths(images, text))
+        except ValueError as error:
+            raise DataError(f"{_where(pair, row)}: the processor refuses it: {error}") from error
     _check_lengths(pairs, prompt_lengths, max_prompt_length)
     rows = {
         "row": list(range(len(pairs))),
@@ -102,7 +119,7 @@ def build_dataset(
     dataset = Dataset.from_dict(rows)
     # Named after the content: left to itself `datasets` would pickle every image to find a name.
     dataset.set_format("custom", transform=opener, new_fingerprint=sha256[:16])
-    return PreparedData(dataset, prompt_lengths, sha256)
+    return PreparedData(dataset, tuple(prompt_lengths), sha256)
 
 
 def data_sha256(pairs: Sequence[TaggedPair]) -> str:

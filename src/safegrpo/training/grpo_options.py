@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -85,7 +86,40 @@ def check_grpo_options(options: Mapping[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise ConfigError(f'unknown key "grpo.{key}"{nearest(key, known)}')
         checked[key] = _as_number(key, value, hints[key])
+        _check_value(key, checked[key])
     return checked
+
+
+_LEAST = {"num_generations": 2, "temperature": 1e-3, "learning_rate": 0, "epsilon": 0, "beta": 0}
+_CHOICES = {
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo"),
+}
+_MAPPINGS = frozenset({"generation_kwargs", "chat_template_kwargs"})
+
+
+def _check_value(key: str, value: Any) -> None:
+    """What TRL would only find out in the midst of a run. Raises ConfigError."""
+    least, choices = _LEAST.get(key), _CHOICES.get(key)
+    # "not >=" also refuses what is no number at all (nan).
+    if least is not None and value is not None and not value >= least:
+        raise ConfigError(f'"grpo.{key}": {least} or more is wanted (given {value})')
+    if choices is not None and value not in choices:
+        raise ConfigError(f'"grpo.{key}": one of {", ".join(choices)} is wanted (given {value})')
+    if key == "max_steps" and value == 0:
+        raise ConfigError('"grpo.max_steps": 0 steps train nothing; leave it out for whole epochs')
+    if key in _MAPPINGS and not isinstance(value, Mapping | None):
+        raise ConfigError(f'"grpo.{key}": a mapping is wanted (given {value!r:.80})')
+    if key == "reward_weights" and not _two_numbers(value):
+        raise ConfigError('"grpo.reward_weights": two numbers are wanted, for tag and behavior')
+
+
+def _two_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+    )
 
 
 def _secret(options: Mapping[str, Any], prefix: str = "") -> str | None:
@@ -149,9 +183,7 @@ def grpo_config(recipe: Recipe, output_dir: str) -> Any:
     }
     if options.get("fp16"):
         options["bf16"] = False
-    if len(options["reward_weights"]) != 2:
-        raise ConfigError('"grpo.reward_weights" holds two numbers, for tag and behavior')
     try:
         return _config_class()(**options)
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, ImportError, ArithmeticError, AttributeError) as error:
         raise ConfigError(f'"grpo": {" ".join(str(error).split())}') from error

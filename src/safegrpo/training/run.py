@@ -13,7 +13,7 @@ from rich.console import Console
 
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.schema import load_tagged
-from safegrpo.errors import ConfigError, MissingDependencyError
+from safegrpo.errors import ConfigError, DataError, MissingDependencyError
 from safegrpo.thinking import GUIDE, load_guide
 from safegrpo.training.config import Recipe
 from safegrpo.training.grpo_options import INSTALL, grpo_config
@@ -71,7 +71,7 @@ def train(
     except ImportError as error:
         raise MissingDependencyError(f"training needs trl: {INSTALL}") from error
     from safegrpo.training.callbacks import stderr_console
-    from safegrpo.training.data import build_dataset, data_sha256
+    from safegrpo.training.data import PreparedData, build_dataset
     from safegrpo.training.session import Session
 
     began = time.perf_counter()
@@ -86,14 +86,23 @@ def train(
     from safegrpo.models import load_processor
 
     processor = load_processor(recipe.model)
-    prepared = build_dataset(
-        pairs,
-        processor,
-        guide=guide if recipe.mode == "guided" else None,
-        max_prompt_length=recipe.data.max_prompt_length,
-        max_pixels=recipe.data.max_pixels,
-        chat_template_kwargs=args.chat_template_kwargs,
-    )
+
+    def prepare(rows: Sequence[TaggedPair], guided: bool) -> PreparedData:
+        return build_dataset(
+            rows,
+            processor,
+            guide=guide if guided else None,
+            max_prompt_length=recipe.data.max_prompt_length,
+            max_pixels=recipe.data.max_pixels,
+            chat_template_kwargs=args.chat_template_kwargs,
+        )
+
+    prepared = prepare(pairs, recipe.mode == "guided")
+    try:
+        # Only to check it: what is wrong with held-out rows should not come to light mid-run.
+        checked = prepare(held_out, "guided" in recipe.evaluate.modes)
+    except DataError as error:
+        raise DataError(f"data.eval: {error}") from error
     session = Session(
         recipe=recipe,
         args=args,
@@ -102,7 +111,7 @@ def train(
         pairs=pairs,
         prepared=prepared,
         held_out=held_out,
-        eval_sha256=data_sha256(held_out),
+        eval_sha256=checked.sha256,
         measure=measure,
         console=console,
     )

@@ -30,7 +30,7 @@ from safegrpo.training.records import (
 )
 from safegrpo.training.rewards import SafetyReward
 from safegrpo.training.run import Best, Measure, RunResult
-from safegrpo.training.run_folder import describe_data, open_run, write_manifest
+from safegrpo.training.run_folder import describe_data, open_run, read_manifest, write_manifest
 from safegrpo.training.trainer import SafeGRPOTrainer
 
 
@@ -109,8 +109,9 @@ class Session:
     def _open(self, data: Mapping[str, Any], resume: bool) -> dict[str, Any]:
         # The main process writes the folder; the others read what it has written.
         with self.args.main_process_first(desc="run folder"):
-            first = self.args.process_index == 0
-            return open_run(self.run_dir, self.recipe, data, resume or not first)
+            if self.args.process_index == 0:
+                return open_run(self.run_dir, self.recipe, data, resume)
+            return read_manifest(self.run_dir) or {}
 
     def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
         said = manifest["finished"]
