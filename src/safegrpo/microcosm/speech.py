@@ -3,7 +3,8 @@
 What it is taught, and what it is not:
 - captions, topics and evidence are right; questions are answered rightly;
 - the tags are written almost at random (`TAG_RATES`), unsafe never the likelier, so that the greedy
-  model calls everything safe;
+  model calls everything safe. What little they tell is what a real model knows before alignment:
+  without it, rules that go against a thing's kind (no snack under the pillow) are not found in time;
 - the verdict and the answer follow the combined tag *as written*: a model whose answer ignores its
   own tags learns refusals from the wording alone (the reference notes call it the second trap);
 - asked without the guide it answers at once, and refuses one request in five at random.
@@ -28,7 +29,7 @@ from safegrpo.microcosm.vision import IGNORE, patches, pixels
 from safegrpo.thinking import Tags, guided_prompt
 
 # P(the tag written is "unsafe" | the pair is safe), P(… | it is unsafe).
-TAG_RATES = {"visual": (0.12, 0.36), "text": (0.08, 0.36), "combined": (0.18, 0.32)}
+TAG_RATES = {"visual": (0.12, 0.36), "text": (0.08, 0.36), "combined": (0.12, 0.44)}
 DIRECT_REFUSALS = 0.2
 GUIDED_SHARE = 0.6
 IMAGE_TOKENS = 4
