@@ -3,10 +3,10 @@
 What it is taught, and what it is not:
 - captions, topics and evidence are right; questions are answered rightly;
 - the tags are written almost at random (`TAG_RATES`), unsafe never the likelier, so that the greedy
-  model calls everything safe. What little they tell is what a real model knows before alignment:
-  without it, rules that go against a thing's kind (no snack under the pillow) are not found in time;
+  model calls everything safe. What little they tell stands for what a real model half knows before
+  it is aligned: without it, rules that go against a thing's kind are not found in time;
 - the verdict and the answer follow the combined tag *as written*: a model whose answer ignores its
-  own tags learns refusals from the wording alone (the reference notes call it the second trap);
+  own tags learns refusals from the wording alone;
 - asked without the guide it answers at once, and refuses one request in five at random.
 """
 

@@ -28,8 +28,8 @@ from safegrpo.training.records import (
     RolloutLog,
     save_model_of,
 )
+from safegrpo.training.result import Best, Measure, RunResult
 from safegrpo.training.rewards import SafetyReward
-from safegrpo.training.run import Best, Measure, RunResult
 from safegrpo.training.run_folder import describe_data, open_run, read_manifest, write_manifest
 from safegrpo.training.trainer import SafeGRPOTrainer
 
