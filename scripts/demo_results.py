@@ -1,6 +1,6 @@
 """The demo's results over seeds and rules, and the tables made from them.
 
-    python scripts/demo_results.py run --seeds 11 12 13 --rules paper strict
+    python scripts/demo_results.py run --seeds 21 22 23 --rules paper strict --jobs 2
     python scripts/demo_results.py render
 
 `run` leaves one summary for each demo in docs/results/demo/ and goes on where it stopped; `render`
@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -38,22 +40,28 @@ RATES = (
 )
 
 
-def run(seeds: list[int], rules: list[str]) -> None:
-    """Run each demo whose summary is not there yet."""
+def run(seeds: list[int], rules: list[str], jobs: int) -> None:
+    """Run each demo whose summary is not there yet, `jobs` at a time with a share of the cores."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        for rule in rules:
-            target = RESULTS / f"{rule}-seed{seed}.json"
-            if target.exists():
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                options = ["--seed", str(seed), "--rules", rule, "--output", f"{folder}/run"]
-                command = [sys.executable, "-m", "safegrpo", "demo", *options]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-                summary = json.loads(Path(folder, "run", "summary.json").read_text("utf-8"))
-            summary["machine"] = f"{platform.machine()}, {platform.system()}"
-            write_text_atomic(target, json.dumps(summary, indent=2) + "\n")
-            print(f"{target.name}: {sum(summary['seconds'].values()):.0f} s", flush=True)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+
+    def one(case: tuple[int, str]) -> None:
+        seed, rule = case
+        target = RESULTS / f"{rule}-seed{seed}.json"
+        if target.exists():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["--seed", str(seed), "--rules", rule, "--output", f"{folder}/run"]
+            command = [sys.executable, "-m", "safegrpo", "demo", *options]
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+            summary = json.loads(Path(folder, "run", "summary.json").read_text("utf-8"))
+        summary["machine"] = f"{platform.machine()}, {platform.system()}, {threads} thread(s)"
+        write_text_atomic(target, json.dumps(summary, indent=2) + "\n")
+        print(f"{target.name}: {sum(summary['seconds'].values()):.0f} s", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, [(seed, rule) for seed in seeds for rule in rules]))
 
 
 def summaries() -> list[dict[str, Any]]:
@@ -148,10 +156,11 @@ def main() -> None:
     runner = commands.add_parser("run", help="run demos and keep their summaries")
     runner.add_argument("--seeds", type=int, nargs="+", required=True)
     runner.add_argument("--rules", nargs="+", choices=("paper", "strict"), default=["paper"])
+    runner.add_argument("--jobs", type=int, default=1, help="demos at a time (default: 1)")
     commands.add_parser("render", help="write docs/results.md and the README's table")
     args = parser.parse_args()
     if args.command == "run":
-        run(args.seeds, args.rules)
+        run(args.seeds, args.rules, args.jobs)
     else:
         render()
 
