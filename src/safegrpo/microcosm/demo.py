@@ -139,12 +139,15 @@ def samples(phases: dict[str, Phase], rules: Rules) -> list[dict[str, Any]]:
     rows = []
     for phase, judged_by_mode in phases.items():
         for mode, judged in judged_by_mode.items():
-            seen: dict[str, int] = {}
+            kinds: dict[str, list[Judged]] = {}
             for j in judged:
-                kind = str(j.pair.meta["kind"])
-                seen[kind] = seen.get(kind, 0) + 1
-                if seen[kind] <= SAMPLES_PER_KIND:
-                    rows.append(_sample(j, phase, mode, rules))
+                kinds.setdefault(str(j.pair.meta["kind"]), []).append(j)
+            for of_kind in kinds.values():
+                # From all of them, since the first few share one instruction.
+                every = max(1, len(of_kind) // SAMPLES_PER_KIND)
+                rows += [
+                    _sample(j, phase, mode, rules) for j in of_kind[::every][:SAMPLES_PER_KIND]
+                ]
     return rows
 
 
