@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
@@ -24,6 +25,7 @@ from typing import Any
 
 from safegrpo.commands.demo import table
 from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.evaluation.stats import wilson
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "demo"
@@ -78,34 +80,38 @@ def results_table(rows: list[dict[str, Any]], mode: str) -> str:
     """One line a run: after training, in percent; the mean of each rule's runs beneath."""
     titles = [name.replace("_", " ") for name in RATES]
     kinds = sorted(rows[0]["after"][mode]["twin_accuracy_by_kind"])
-    titles += [f"twins: {kind}s" for kind in kinds] + ["seconds"]
+    titles += [f"twins: {kind}s" for kind in kinds]
     lines = [
         "| rules | seed | " + " | ".join(titles) + " |",
         "|---|---|" + "---|" * len(titles),
     ]
 
+    n = rows[0]["after"][mode]["n"]
+    sizes = [n[name] for name in RATES] + [n["twin_accuracy_by_kind"][kind] for kind in kinds]
+
     def figures(row: dict[str, Any]) -> list[float | None]:
         after = row["after"][mode]
         rates = [after[name] for name in RATES]
-        rates += [after["twin_accuracy_by_kind"][kind] for kind in kinds]
-        return [None if r is None else 100 * r for r in rates] + [sum(row["seconds"].values())]
+        return rates + [after["twin_accuracy_by_kind"][kind] for kind in kinds]
 
-    def line(rules: str, seed: str, values: list[float | None]) -> str:
-        return (
-            f"| {rules} | {seed} | "
-            + " | ".join(
-                "–" if value is None else f"{value:.1f}" if i < len(values) - 1 else f"{value:.0f}"
-                for i, value in enumerate(values)
-            )
-            + " |"
-        )
+    def line(rules: str, seed: str, cells: Iterable[str]) -> str:
+        return f"| {rules} | {seed} | {' | '.join(cells)} |"
+
+    def percent(rate: float | None) -> str:
+        return "–" if rate is None else f"{100 * rate:.1f}"
+
+    def with_interval(rate: float | None, size: int) -> str:
+        if rate is None:
+            return "–"
+        low, high = wilson(rate * size, size)
+        return f"{percent(rate)} ({percent(low)}–{percent(high)})"
 
     for rules in sorted({row["rules"] for row in rows}):
         of_rules = [row for row in rows if row["rules"] == rules]
-        lines += [line(rules, str(row["seed"]), figures(row)) for row in of_rules]
+        lines += [line(rules, str(row["seed"]), map(percent, figures(row))) for row in of_rules]
         columns = zip(*(figures(row) for row in of_rules), strict=True)
         means = [None if None in column else mean(v or 0 for v in column) for column in columns]
-        lines.append(line(f"**{rules}**", "**mean**", means))
+        lines.append(line(f"**{rules}**", "**mean**", map(with_interval, means, sizes)))
     return "\n".join(lines)
 
 
@@ -125,11 +131,12 @@ def render() -> None:
         "## The microcosm",
         "",
         "`safegrpo demo --seed SEED --rules RULES`, the last checkpoint, test split "
-        "(combinations, wordings and colors that were never trained on; the recipe was chosen on "
+        "(combinations and wordings that were never trained on; the recipe was chosen on "
         "the development split and on other seeds). Percent of "
         + ", ".join(f"{n[name]} ({name.replace('_', ' ')})" for name in RATES)
-        + " items. The base model is the same for every run; seeds differ in the training pairs "
-        "and in sampling.",
+        + " items. Base model and items are the same for every run; seeds differ in the training "
+        "pairs and in sampling. Beside a mean stands the 95 % Wilson interval of one run's items, "
+        "since several runs on the same items are not more items.",
         "",
     ]
     for mode in ("guided", "direct"):
