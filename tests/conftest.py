@@ -4,11 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 # Set before any test imports a Hugging Face library: they read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny tensors gain nothing from threads, and sums must not depend on how many there are."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

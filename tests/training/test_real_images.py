@@ -136,7 +136,7 @@ def test_every_row_of_it_is_trained_on(hub_set, model_of_many_pixels, tmp_path, 
         "data": {"train": str(hub_set), "max_prompt_length": 4096},
         "grpo": {
             "num_generations": 2,
-            "per_device_train_batch_size": 16,
+            "per_device_train_batch_size": 8,
             "max_completion_length": 4,
             "num_train_epochs": 1,
             "beta": 0.01,
@@ -146,10 +146,10 @@ def test_every_row_of_it_is_trained_on(hub_set, model_of_many_pixels, tmp_path, 
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run = tmp_path / "run"
     assert main(["train", str(tmp_path / "recipe.yaml"), "--output", str(run)]) == 0
-    assert json.loads(capsys.readouterr().out)["steps"] == 8
+    assert json.loads(capsys.readouterr().out)["steps"] == 16
     recorded = [pq.read_table(file).to_pylist() for file in (run / "rollouts").iterdir()]
     seen = [row["id"] for rows in recorded for row in rows]
     assert sorted(seen) == sorted(2 * [pair.id for pair in load_tagged(hub_set)])
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     # Numbers that are not finite are left out of a row.
-    assert len(rows) == 8 and all("kl" in row and "grad_norm" in row for row in rows)
+    assert len(rows) == 16 and all("kl" in row and "grad_norm" in row for row in rows)
