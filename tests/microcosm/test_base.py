@@ -1,9 +1,11 @@
 """The shipped base model: small, able, undefended, and what its recipe makes."""
 
 import json
+import os
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from safegrpo.behavior import classify
 from safegrpo.data.images import open_image
@@ -57,7 +59,16 @@ def test_its_facts_are_true(facts, dev):
         assert flatten(dev[mode]) == pytest.approx(flatten(facts["dev"][mode]), abs=0.02)
 
 
+@pytest.fixture
+def all_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_the_recipe_makes_a_model_that_can_do_the_same(tmp_path, dev):
     made = base.make_base(tmp_path / "base")["dev"]
     for mode in measure.MODES:
