@@ -49,13 +49,6 @@ def test_a_missing_directory_is_named_without_asking_a_hub(tmp_path):
         load_model(tmp_path / "nowhere")
 
 
-def test_a_name_in_a_folder_that_is_here_is_not_taken_for_a_hub_s(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(InputFileError, match="is no directory in runs/ here"):
-        load_model("runs/mine")
-
-
 def test_a_text_model_is_no_vision_language_model(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ModelError, match="is a llama model, not a vision-language model"):

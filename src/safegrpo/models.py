@@ -70,11 +70,9 @@ def model_type(name_or_path: str | Path) -> str:
     path = Path(name_or_path)
     if path.exists() and not (path / "config.json").is_file():
         raise ModelError(f'"{name_or_path}" is no model directory: it holds no config.json')
+    # What cannot be a hub's owner/name is not asked for there.
     if not path.exists() and (len(path.parts) > 2 or path.is_absolute() or path.parts[0] == ".."):
         raise InputFileError(f'model "{name_or_path}" is no directory here')
-    if not path.exists() and len(path.parts) == 2 and path.parent.is_dir():
-        # A hub would be asked for it at length; whoever has a folder "runs" means that one.
-        raise InputFileError(f'model "{name_or_path}" is no directory in {path.parent}/ here')
     try:
         config = AutoConfig.from_pretrained(str(name_or_path), trust_remote_code=False)
     except OSError as error:
