@@ -160,17 +160,25 @@ def save_processor(processor: Any, directory: str | Path, source: str | Path | N
         shutil.copyfile(Path(source) / VIDEO_FILE, directory / VIDEO_FILE)
 
 
-def control_tokens_in(text: str, processor: Any) -> list[str]:
-    """Control tokens that the tokenizer would read out of a user's text, in order.
+def special_token_ids(tokenizer: Any) -> set[int]:
+    """Ids of all tokens that a tokenizer calls special, added ones too."""
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return special | set(tokenizer.all_special_ids)
+
+
+def control_token_ids(processor: Any) -> frozenset[int]:
+    """Ids of tokens that a user's text must not turn into.
 
     A prompt that holds one could leave the user's turn, or stand for an image that is not there.
     """
-    tokenizer = processor.tokenizer
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special |= {*tokenizer.all_special_ids, *vision_token_ids(processor)}
-    special.discard(tokenizer.unk_token_id)  # any rare sign may become it
+    special = special_token_ids(processor.tokenizer) | set(vision_token_ids(processor))
+    return frozenset(special - {processor.tokenizer.unk_token_id})  # any rare sign may become it
+
+
+def control_tokens_in(text: str, tokenizer: Any, control: frozenset[int]) -> list[str]:
+    """The tokens of `control` (see `control_token_ids`) that are read out of `text`, in order."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return [str(tokenizer.convert_ids_to_tokens(i)) for i in ids if i in special]
+    return [str(tokenizer.convert_ids_to_tokens(i)) for i in ids if i in control]
 
 
 def vision_token_ids(processor: Any) -> list[int]:

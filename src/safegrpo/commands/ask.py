@@ -148,7 +148,7 @@ def _generate(args: argparse.Namespace, images: list[Any], prompt: str) -> str:
         import torch
 
         from safegrpo.evaluation.generate import generate_responses
-        from safegrpo.models import control_tokens_in, load_model, load_processor
+        from safegrpo.models import control_token_ids, control_tokens_in, load_model, load_processor
         from safegrpo.training.run import quiet
     except ImportError as error:
         raise MissingDependencyError(
@@ -156,7 +156,7 @@ def _generate(args: argparse.Namespace, images: list[Any], prompt: str) -> str:
         ) from error
     quiet()
     processor = load_processor(args.model)
-    found = control_tokens_in(args.question, processor)
+    found = control_tokens_in(args.question, processor.tokenizer, control_token_ids(processor))
     if found:
         raise ConfigError(f'the question holds "{found[0]}", a control token of this model')
     print(f"loading {args.model}", file=sys.stderr)

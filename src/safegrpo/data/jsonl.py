@@ -64,10 +64,7 @@ def _object(raw: bytes, place: str) -> dict[str, Any]:
         raise DataError(f"{place}: not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{place}: not JSON ({error.msg}, column {error.colno})") from error
-    except (
-        RecursionError,
-        ValueError,
-    ) as error:  # too deep, a key twice, 5,000 digits
+    except (RecursionError, ValueError) as error:  # too deep, a key twice, 5,000 digits
         raise DataError(f"{place}: JSON that cannot be read ({error})") from error
     if not isinstance(value, dict):
         raise DataError(f"{place}: a JSON object is wanted, this is a {type(value).__name__}")

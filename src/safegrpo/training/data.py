@@ -19,7 +19,7 @@ from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.errors import DataError
 from safegrpo.evaluation.generate import chat_messages
-from safegrpo.models import control_tokens_in
+from safegrpo.models import control_token_ids, control_tokens_in
 from safegrpo.thinking import guided_prompt
 
 CACHED_BYTES = 512 * 2**20
@@ -91,9 +91,10 @@ def build_dataset(
     opener = ImageOpener(pairs, max_pixels)
     texts = [pair.prompt if guide is None else guided_prompt(pair.prompt, guide) for pair in pairs]
     lengths = _Lengths(processor, chat_template_kwargs or {})
+    control = control_token_ids(processor)  # once: it reads the whole vocabulary
     prompt_lengths = []
     for row, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
-        found = control_tokens_in(pair.prompt, processor)
+        found = control_tokens_in(pair.prompt, processor.tokenizer, control)
         if found:
             raise DataError(
                 f'{_where(pair, row)}: the prompt holds "{found[0]}", which the tokenizer reads as '

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from safegrpo.models import special_token_ids
 from safegrpo.reward import RewardBreakdown, Target, score
 from safegrpo.thinking import TAG_NAMES, Rules, StatedTags, Tags, parse
 
@@ -81,8 +82,7 @@ class SafetyReward:
 def hidden_token_ids(tokenizer: Any) -> frozenset[int]:
     """Ids of control tokens, less those that are the protocol's own markup."""
     markup = {f"<{slash}{name}>" for name in MARKUP for slash in ("", "/")}
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special |= set(tokenizer.all_special_ids)
+    special = special_token_ids(tokenizer)
     return frozenset(i for i in special if tokenizer.convert_ids_to_tokens(i) not in markup)
 
 
