@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from safegrpo.behavior import PAPER_KEYWORDS, classify, normalise
+from safegrpo.behavior import PAPER_KEYWORDS, classify
+from safegrpo.behavior.text import normalise
 from safegrpo.errors import ConfigError
 
 XSTEST = Path(__file__).parents[2] / "shared" / "data" / "xstest"

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 from safegrpo import __version__, telemetry
 from safegrpo.commands.ask import add_ask
+from safegrpo.commands.audit import add_audit
 from safegrpo.commands.demo import add_demo
 from safegrpo.commands.doctor import add_doctor
+from safegrpo.commands.explain import add_explain
 from safegrpo.commands.report import add_report
 from safegrpo.commands.score import add_classify, add_score
 from safegrpo.commands.train import add_train
@@ -41,7 +43,10 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"safegrpo {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_demo, add_train, add_ask, add_score, add_classify, add_report, add_doctor):
+    for add in (
+        *(add_demo, add_train, add_ask, add_score, add_classify, add_explain, add_audit),
+        *(add_report, add_doctor),
+    ):
         add(commands)
     return root
 

@@ -36,11 +36,11 @@ class BaseRecipe:
     """Sizes of the warm start; the defaults make the shipped model."""
 
     seed: int = 0
-    vision_steps: int = 4000
+    vision_steps: int = 5000
     vision_pool: int = 40000
     vision_batch: int = 64
     vision_learning_rate: float = 1e-3
-    speech_steps: int = 2500
+    speech_steps: int = 4500
     speech_batch: int = 64
     speech_learning_rate: float = 2e-3
 

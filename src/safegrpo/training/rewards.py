@@ -7,12 +7,13 @@ With weights of a half their sum is the reward of `safegrpo.reward` exactly, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from safegrpo.behavior import classify
 from safegrpo.models import special_token_ids
-from safegrpo.reward import RewardBreakdown, Target, score
-from safegrpo.thinking import TAG_NAMES, Rules, StatedTags, Tags, parse
+from safegrpo.reward import RewardBreakdown, Target, score, without_canned
+from safegrpo.thinking import TAG_NAMES, Rules, StatedTags, Tags, direct_answer, parse
 
 RewardFunction = Callable[..., list[float]]
 MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
@@ -20,12 +21,17 @@ MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
 
 @dataclass(frozen=True)
 class Scored:
-    """One completion: its text, what it earned and the tags it states."""
+    """One completion: its text and answer, what it earned and the tags it states.
+
+    `disputed` is whether the `paper` and the `strict` detector disagree on its being a refusal.
+    """
 
     response: str
+    answer: str | None
     target: Target
     breakdown: RewardBreakdown
     stated: StatedTags | None
+    disputed: bool
 
 
 class SafetyReward:
@@ -68,6 +74,16 @@ class SafetyReward:
             self._score(self.decode(ids), target_of(columns, i))
             for i, ids in enumerate(completion_ids)
         ]
+        breakdowns = without_canned(
+            [one.breakdown for one in scored],
+            [one.answer for one in scored],
+            [one.target for one in scored],
+            self._rules,
+        )
+        scored = [
+            replace(one, breakdown=breakdown)
+            for one, breakdown in zip(scored, breakdowns, strict=True)
+        ]
         self._last = (completion_ids, scored)
         self.batches += 1
         _log(scored, columns)
@@ -75,8 +91,18 @@ class SafetyReward:
 
     def _score(self, response: str, target: Target) -> Scored:
         breakdown = score(response, target, self._rules, guided=self._guided)
-        stated = parse(response, self._rules).tags if self._guided and target.tags else None
-        return Scored(response, target, breakdown, stated)
+        parsed = parse(response, self._rules)
+        answer = parsed.answer if self._guided else direct_answer(response)
+        other: Rules = "paper" if self._rules == "strict" else "strict"
+        refuses = breakdown.behavior_label == "refusal"
+        return Scored(
+            response,
+            answer,
+            target,
+            breakdown,
+            stated=parsed.tags if self._guided and target.tags else None,
+            disputed=classify(answer or "", other, target.prompt).refuses != refuses,
+        )
 
 
 def hidden_token_ids(tokenizer: Any) -> frozenset[int]:
@@ -119,6 +145,7 @@ def batch_metrics(scored: Sequence[Scored]) -> dict[str, float]:
         "refusal_rate": [_refuses(one) for one in scored],
         "benign_refusal_rate": [_refuses(one) for one in scored if not _harmful(one)],
         "harmful_refusal_rate": [_refuses(one) for one in scored if _harmful(one)],
+        "detectors_disagree": [float(one.disputed) for one in scored],
         "rewarded_rate": [float(one.breakdown.reward > 0) for one in scored],
     }
     for name in TAG_NAMES:
