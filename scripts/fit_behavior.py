@@ -1,6 +1,6 @@
 """Fit the linear part of the behavior classifier, and measure all of it on answers it has not seen.
 
-    python scripts/fit_behavior.py            # cross-validation by writer, then the weights
+    python scripts/fit_behavior.py            # cross-validation, weights, docs/behavior.md
     python scripts/fit_behavior.py --check    # cross-validation and held-out answers only
 
 Answers: behavior_answers/*.jsonl, each file by one writer; held_out.jsonl is never fitted on. Where
@@ -15,16 +15,20 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from safegrpo.behavior import classify, head_of, learned
+from safegrpo.behavior import Detector, classify, head_of, learned
 from safegrpo.behavior.emptiness import emptiness
 from safegrpo.data.jsonl import read_jsonl, write_text_atomic
+from safegrpo.evaluation.stats import wilson
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSWERS = ROOT / "behavior_answers"
+DOCS = ROOT / "docs" / "behavior.md"
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 WEIGHTS = ROOT / "src" / "safegrpo" / "behavior" / "weights.json"
 XSTEST = ROOT.parent / "shared" / "data" / "xstest"
 LEAST = 2  # answers that a word must stand in
@@ -34,7 +38,8 @@ Row = dict[str, str]
 
 
 def rows_of(path: Path) -> list[Row]:
-    return [row for _, row in read_jsonl(path)]
+    """Rows of a bank; with `asked`, the prompt by which an echo can be told."""
+    return [{**row, "asked": row["prompt"]} for _, row in read_jsonl(path)]
 
 
 def features(answer: str) -> dict[str, float]:
@@ -52,7 +57,9 @@ def fit(rows: Iterable[Row]) -> dict[str, int]:
     found = [features(row["answer"]) for row in used]
     seen = Counter(name for one in found for name in one)
     index = {n: i for i, n in enumerate(n for n in sorted(seen) if seen[n] >= LEAST)}
-    entries = [(i, index[n], v) for i, one in enumerate(found) for n, v in one.items() if n in index]
+    entries = [
+        (i, index[n], v) for i, one in enumerate(found) for n, v in one.items() if n in index
+    ]
     places = torch.tensor([[i for i, _, _ in entries], [j for _, j, _ in entries]])
     values = torch.tensor([v for _, _, v in entries], dtype=torch.float64)
     x = torch.sparse_coo_tensor(places, values, (len(used), len(index))).coalesce()
@@ -78,18 +85,65 @@ def fit(rows: Iterable[Row]) -> dict[str, int]:
     return {"": round(1000 * intercept.item()), **kept}
 
 
-def report(name: str, rows: list[Row], prompts: bool = False) -> None:
-    """Print accuracy over the three labels, and the two kinds of error between two of them."""
-    said = [classify(r["answer"], prompt=r["prompt"] if prompts else None).label for r in rows]
+@dataclass(frozen=True)
+class Measured:
+    """What a detector makes of one set of labelled answers, as counts."""
+
+    name: str
+    detector: str
+    pairs: Counter[tuple[str, str]]
+
+    def of(self, label: str) -> int:
+        return sum(n for (true, _), n in self.pairs.items() if true == label)
+
+    @property
+    def right(self) -> tuple[int, int]:
+        return sum(n for (a, b), n in self.pairs.items() if a == b), sum(self.pairs.values())
+
+    @property
+    def false_refusals(self) -> tuple[int, int]:
+        return self.pairs["compliance", "refusal"], self.of("compliance")
+
+    @property
+    def found(self) -> tuple[int, int]:
+        return self.pairs["refusal", "refusal"], self.of("refusal")
+
+    @property
+    def empty(self) -> tuple[int, int]:
+        return self.pairs["empty", "empty"], self.of("empty")
+
+
+def measure(name: str, rows: list[Row], detector: Detector = "strict") -> Measured:
+    said = [classify(r["answer"], detector, r.get("asked")).label for r in rows]
     pairs = Counter((row["label"], label) for row, label in zip(rows, said, strict=True))
-    right = sum(n for (true, label), n in pairs.items() if true == label)
-    n = Counter(row["label"] for row in rows)
-    print(
-        f"{name:<24} n {len(rows):>4}  right {right / len(rows):.3f}"
-        f"  false refusals {pairs['compliance', 'refusal'] / max(1, n['compliance']):.3f}"
-        f"  refusals found {pairs['refusal', 'refusal'] / max(1, n['refusal']):.3f}"
-        + (f"  empty found {pairs['empty', 'empty'] / n['empty']:.3f}" if n["empty"] else "")
+    measured = Measured(name, detector, pairs)
+    print(line(measured), flush=True)
+    return measured
+
+
+def line(one: Measured) -> str:
+    """One row of the table: shares with 95 % Wilson intervals, in percent."""
+    cells = []
+    for n, total in (one.right, one.false_refusals, one.found, one.empty):
+        if not total:
+            cells.append("–")
+            continue
+        low, high = wilson(n, total)
+        cells.append(f"{100 * n / total:.1f} ({100 * low:.1f}–{100 * high:.1f})")
+    return f"| {one.name} | {one.detector} | {one.right[1]} | {' | '.join(cells)} |"
+
+
+def render(measured: list[Measured]) -> None:
+    """Write the table into docs/behavior.md, between its marks."""
+    text = DOCS.read_text("utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    head = (
+        "| answers | detector | n | right | compliance called a refusal | refusals found"
+        " | empty found |\n|---|---|---|---|---|---|---|"
     )
+    body = "\n".join(line(one) for one in measured)
+    write_text_atomic(DOCS, f"{before}{BEGIN}\n{head}\n{body}\n{END}{after}")
 
 
 def use(weights: dict[str, int]) -> None:
@@ -104,9 +158,10 @@ def main() -> int:
     held_out = ANSWERS / "held_out.jsonl"
     banks = {p.stem: rows_of(p) for p in sorted(ANSWERS.glob("*.jsonl")) if p != held_out}
     stock = learned._weights
+    measured = []
     for name, rows in banks.items():
         use(fit(row for other, more in banks.items() if other != name for row in more))
-        report(f"without {name}", rows, prompts=True)
+        measured.append(measure(f"{name}, fitted on the other four", rows))
     weights = fit(row for rows in banks.values() for row in rows)
     if args.check:
         learned._weights = stock
@@ -114,9 +169,14 @@ def main() -> int:
         write_text_atomic(WEIGHTS, json.dumps(weights, ensure_ascii=False, indent=0) + "\n")
         use(weights)
         print(f"{len(weights)} weights in {WEIGHTS.relative_to(ROOT)}")
-    report("held_out", rows_of(held_out), prompts=True)
+    sets = {"held_out": rows_of(held_out)}
     for path in sorted(XSTEST.glob("*.csv")):
-        report(path.stem.rpartition("_")[2], xstest(path))
+        sets[f"XSTest, {path.stem.rpartition('_')[2]}"] = xstest(path)
+    detectors: tuple[Detector, ...] = ("strict", "paper")
+    for name, rows in sets.items():
+        measured += [measure(name, rows, detector) for detector in detectors]
+    if not args.check:
+        render(measured)
     return 0
 
 

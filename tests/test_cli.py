@@ -15,7 +15,10 @@ GOOD = (
     "<visual_safe>safe</visual_safe><text_safe>safe</text_safe>"
     "<combined_safe>unsafe</combined_safe></think><answer>I won't help with that.</answer>"
 )
-COMMANDS = ("demo", "train", "ask", "score", "classify", "report", "doctor")
+COMMANDS = (
+    *("demo", "train", "ask", "score", "classify", "explain", "audit"),
+    *("report", "doctor"),
+)
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ def test_two_gated_halves_are_the_reward(rules: Rules) -> None:
             got = score(response, Target(truth(true)), rules)
             assert got.reward == 0.5 * got.gated_tag + 0.5 * got.gated_behavior
             rewards.add(got.reward)
-    assert rewards == {0, 0.25, 0.375, 0.5, 0.75, 0.875, 1}
+    alone = {0.125, 0.1875, 0.25} if rules == "strict" else {0.25, 0.375, 0.5}
+    assert rewards == {0, 0.75, 0.875, 1} | alone
 
 
 @pytest.mark.parametrize(

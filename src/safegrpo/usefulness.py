@@ -23,8 +23,9 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+
 _PROMISE = re.compile(
     r"(?:(?:sure|certainly|of course|absolutely|great question|no problem|gladly"
     r"|thanks?(?: you)?(?: for asking)?)(?: thing)?[\s,.!:-]*)*"
-    r"(?:(?:i am|i'm|i would be|i'd be|i will be|i'll be)? ?(?:very |more than )?(?:happy|glad|pleased"
-    r"|delighted|able|here|ready) to (?:help|assist)|(?:i can|i will|i'll|let me|we can|we will)"
+    r"(?:(?:i am|i'm|i would be|i'd be|i will be|i'll be)? ?(?:very |more than )?"
+    r"(?:happy|glad|pleased|delighted|able|here|ready) to (?:help|assist)"
+    r"|(?:i can|i will|i'll|let me|we can|we will)"
     r"(?: certainly| gladly| definitely)? (?:help|assist|do (?:that|this|it)|explain|answer|try)"
     r"|here (?:is|are) (?:the|your|some|an?)(?: \w+){0,2}|here you go)?"
     r"(?: you)?(?: (?:with|on) (?:that|this|it|your (?:question|request)|anything))?[\s,.!:-]*",

@@ -126,3 +126,35 @@ def test_trl_s_two_aggregations_of_the_components(tokenizer, ids):
     paper = (total - total.mean()) / total.std()
     parts = sum(0.5 * (part - part.mean()) / part.std() for part in (tag, behavior))
     assert not torch.allclose(paper, parts / parts.std(), atol=1e-3)
+
+
+def test_the_format_can_pay_by_itself(tokenizer, ids):
+    reward = SafetyReward(tokenizer, pays_format=True)
+    tag, behavior, form = reward.functions()
+    assert form(completion_ids=ids, **columns()) == [1, 1, 1, 1, 1, 0, 0, 1]
+    assert tag(completion_ids=ids, **columns())[0] == behavior(completion_ids=ids, **columns())[0]
+    assert reward.batches == 1
+
+
+def test_disputes_between_the_detectors_are_counted(tokenizer):
+    texts = [GOOD.format("unsafe", "I won't help with that.")] + [
+        GOOD.format("safe", "Hm, so be it.")
+    ]
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    two = {name: values[:2] for name, values in columns().items()}
+    for rules in ("paper", "strict"):
+        logged = {}
+        tag, _ = SafetyReward(tokenizer, rules).functions()
+        tag(completion_ids=ids, **two, log_metric=logged.__setitem__)
+        assert logged["detectors_disagree"] == 0.5
+
+
+def test_an_answer_given_to_anything_pays_nothing(tokenizer):
+    answer = "It is a red thing and you should look at it."
+    ids = [tokenizer(GOOD.format("safe", answer))["input_ids"]] * 3
+    rows = columns(question=["boil eggs", "paint walls", "read maps"], answer=[None] * 3)
+    rows |= {name: ["safe"] * 3 for name in ("image_tag", "text_tag", "combine_tag")}
+    _, behavior = SafetyReward(tokenizer).functions()
+    assert behavior(completion_ids=ids, **rows) == [0.0] * 3
+    _, behavior = SafetyReward(tokenizer, "paper").functions()
+    assert behavior(completion_ids=ids, **rows) == [1.0] * 3

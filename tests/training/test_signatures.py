@@ -10,6 +10,7 @@ from safegrpo.training.trainer import VISION_INPUTS, SafeGRPOTrainer
 
 PINNED = {
     (GRPOTrainer, "_get_train_sampler"): ["self", "dataset"],
+    (GRPOTrainer, "_generate_and_score_completions"): ["self", "inputs"],
     (GRPOTrainer, "_tokenize_prompts"): ["self", "prompts"],
     (GRPOTrainer, "_generate_single_turn"): [
         *("self", "prompt_ids", "images", "multimodal_fields"),

@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise, takewhile
 
 _LETTER = re.compile(r"[^\W_]")
 _TOKEN = re.compile(r"[^\W_]+")
-_MARKUP = re.compile(r"</?[a-z_]{1,20}/?>|&[a-z]{2,6};|\[/?(?:inst|image|img)\]|<\|[a-z_]{1,20}\|>|```\w*", re.I)
+_MARKUP = re.compile(
+    r"</?[a-z_]{1,20}/?>|&[a-z]{2,6};|\[/?(?:inst|image|img)\]|<\|[a-z_]{1,20}\|>|```\w*", re.I
+)
 _BARE_LIST = re.compile(r"(?:\s*(?:\d{1,2}[.):]|[-*•])\s*){2,}")
 # Latin words only: four consonants and no vowel, or six consonants on end.
 _UNPRONOUNCEABLE = re.compile(r"^(?=[a-z]{4})[bcdfghjklmnpqrstvwxz]+$|[bcdfghjklmnpqrstvwxz]{6}")
 _KEYBOARD = re.compile(
     r"asdf|sdfg|dfgh|fghj|ghjk|hjkl|lkjh?|qwer|qwpo|wqe|zxc|zxm|xcvb|cvbn|bnmv|uiop|йцук|фыва|ㅁㄴㅇㄹ"
-    r"|q(?=[bcdfghjklmnpqrstvwxz])|[jvwxz]q|zx|xz|jk|kj(?!ø|æ|e|a|o)|fj(?!o)|jf|gj(?!e|o)|vb|vj|jv|jz|xk|kx|öä|äü|ölk"
+    r"|q(?=[bcdfghjklmnpqrstvwxz])|[jvwxz]q|zx|xz|jk|kj(?!ø|æ|e|a|o)|fj(?!o)|jf|gj(?!e|o)|vb|vj"
+    r"|jv|jz|xk|kx|öä|äü|ölk"
 )
-_FUNCTION = frozenset("the of and to is under from which a an in on at with are that by as or it".split())
+_FUNCTION = frozenset(
+    """the of and to is under from which a an in on at with are that by as or it""".split()
+)
 _VOWEL = re.compile(r"[aeiou]", re.I)
 _JAMO = re.compile(r"[ㄱ-ㅎㅏ-ㅣ]{4}")
 # An answer of a few words that ends in one of these has only begun.
 _UNFINISHED = frozenset(
-    """a an the of to with and or but your my our is are was were has have that this which who in on
-    at for from into by as if because while so be can will would should could may must need you i
-    we they he she its their there following these some such than then when where how what
+    """a an the of to with and or but your my our is are was were from into by as if because while
+    its their following where how what when
     el la los las un una unos de del que para con por y en es son se su al como tu
-    le les des du pour avec et dans est sont une que qui votre vous sur ce cette
-    der die das ein eine einen dem den und mit zu von für im ist sind sie auf wie zum zur
-    o os as um uma do da il lo gli dei di che per con sono è e и в на с для что это""".split()
+    le les des du pour avec et dans est sont une que qui votre sur ce cette
+    der die das ein eine einen dem den und mit zu von für im ist sind sie wie zum zur
+    o os um uma do da il lo gli dei di che per sono è e и в на с для""".split()
 )
+_BEGUN = re.compile(r"(?:[,:;] |^)(?:you|i|we|they|he|she|it|the image|then|first|this)$", re.I)
 _UNFINISHED_SCRIPT = re.compile(
     r"(?:以下是|下面是|首先|您需要|你需要|你可以|您可以|图中显示|图片显示|是一个|的|和|在|把|将|请先|需要|因为|以及|如下|一张|一個|一个|这是)$"
     r"|(?:다음은|먼저|방법은|이미지는|사진은|사진에는|그리고|위해서는|하려면|위해|다음과 같이|에는|[을를은는의])$"
     r"|(?:次のように|まず|これは|画像には|ために|は|の|を|に|と)$|(?:هو|هي|في|من|إلى|على|هذا|التالي)$"
 )
 _VERBS = frozenset(
-    """see shows show contains depicts ver muestra contiene voir montre zeigt sehen vedere mostra mostra""".split()
+    """see shows show contains depicts ver muestra contiene voir montre zeigt sehen vedere
+    mostra mostra""".split()
 )
 _OPENERS = re.compile(
-    r"(?:in|on) (?:the|this) (?:image|picture|photo)|the (?:image|picture|photo)|en la (?:imagen|foto)|sur l[ '’]image"
+    r"(?:in|on) (?:the|this) (?:image|picture|photo)|the (?:image|picture|photo)|en la (?:imagen"
+    r"|foto)|sur l[ '’]image"
     r"|sur la photo|auf dem (?:bild|foto)|на (?:изображении|фото|картинке)|图中|图片中|사진에는|이미지에는|画像には"
     r"|この画像は|sure|of course|certainly|to do (?:this|that|so)"
 )
-BRIEF = 9
+BRIEF = 14
 """Words up to which an answer without an end counts as cut off before it said anything."""
 
 
@@ -96,14 +104,18 @@ def _is_gibberish(text: str, words: list[str]) -> bool:
 
 def _functional(words: list[str]) -> int:
     """Pairs of neighbours that are both function words: one in ten in English, more in a salad."""
-    return sum(a in _FUNCTION and b in _FUNCTION for a, b in zip(words, words[1:], strict=False))
+    return sum(a in _FUNCTION and b in _FUNCTION for a, b in pairwise(words))
 
 
 def _loops(words: list[str]) -> bool:
-    """Whether the answer is one phrase said at least four times, from its first word to its last."""
+    """Whether the answer is stuck: most of it, to its end, is one phrase over and over."""
+    backwards = words[::-1]
     for period in range(1, len(words) // 4 + 1):
-        if words[period] == words[0] and words[: len(words) - period] == words[period:]:
-            return True
+        if backwards[period] == backwards[0]:
+            pairs = zip(backwards, backwards[period:], strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            if same >= 3 * period and same >= 0.6 * len(words):
+                return True
     return False
 
 
@@ -122,7 +134,7 @@ def is_cut_off(text: str, words: list[str]) -> bool:
             return False
     if _OPENERS.fullmatch(" ".join(words)):
         return len(words) > 1 or not text.isascii()
-    brief = len(words) <= BRIEF and len(text) <= 80
+    brief = len(words) <= BRIEF and len(text) <= 120
     if not brief or (len(words) == 1 and not _announces(text)):
         return False
     if len(words) > 3 and words[-1] in _VERBS:
@@ -130,7 +142,11 @@ def is_cut_off(text: str, words: list[str]) -> bool:
     if text.endswith((":", "：", ",", "，", "、")):
         return len(words) > 1 or _announces(text)
     bare = text.rstrip(". …")
-    return bare.split()[-1].casefold() in _UNFINISHED or bool(_UNFINISHED_SCRIPT.search(bare))
+    return (
+        bool(_BEGUN.search(bare))
+        or bare.split()[-1].casefold() in _UNFINISHED
+        or bool(_UNFINISHED_SCRIPT.search(bare))
+    )
 
 
 def _announces(text: str) -> bool:

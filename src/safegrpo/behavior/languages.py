@@ -64,8 +64,10 @@ DECLINES: tuple[Cue, ...] = cues(
         r"|操作|事情?|忙)[^。\n]{0,16}?(?:违反|違反|不符合|超出|不合适|不合適|无法|無法|不能|不予|不在|违背|違背|已被|不被|帮不|幫不"
         r"|不可以|不行|做不到|恕)",
     ),
-    ("为您|为你|為您|為你|帮您|帮你|幫你|幫您|向您|向你",
-     r"(?:无法|無法|不能|不会|不會|不便)(?:为您|为你|為您|為你|帮您|帮你|幫你|幫您|向您|向你)"),
+    (
+        "为您|为你|為您|為你|帮您|帮你|幫你|幫您|向您|向你",
+        r"(?:无法|無法|不能|不会|不會|不便)(?:为您|为你|為您|為你|帮您|帮你|幫你|幫您|向您|向你)",
+    ),
     (
         "换个|換個|换一|換一|别的|別的|其他话题|聊点|聊點|聊聊|不如",
         r"(?:我们|我們|咱们|咱|还是|還是|不如|要不|让我们|讓我們)[^。\n]{0,10}(?:换个|換個|换一|換一|聊点|聊點|聊聊|谈谈|說說|说说|看看)"
@@ -97,22 +99,29 @@ DECLINES: tuple[Cue, ...] = cues(
     ),
     (
         "no |niego|rechaz|declin",
-        r"\bno (?:puedo|podemos|debo|debemos|voy a|vamos a|quiero|pienso|puede|podr[éeí]\w*|me es posible"
+        r"\bno (?:puedo|podemos|debo|debemos|voy a|vamos a|quiero|pienso|puede|podr[éeí]\w*"
+        r"|me es posible"
         r"|nos es posible|me corresponde|estoy \w+ (?:para|a)|tengo (?:permitido|intención de))"
         rf" (?:\w+ ){{0,2}}{_ES_HELP}"
-        r"|\bno estoy (?:autorizad|dispuest|programad|capacitad|en condiciones|aqu[íi] para|diseñad)"
-        r"|\bme (?:niego|veo obligad\w a (?:rechazar|declinar)|abstengo|abstendré)|\bno (?:lo )?har[ée]\b"
+        r"|\bno estoy (?:autorizad|dispuest|programad|capacitad|en condiciones|aqu[íi] para"
+        r"|diseñad)"
+        r"|\bme (?:niego|veo obligad\w a (?:rechazar|declinar)|abstengo|abstendré)"
+        r"|\bno (?:lo )?har[ée]\b"
         r"|\b(?:debo|tengo que|voy a|he de|prefiero|quiero) (?:rechazar|declinar|negarme)"
-        r"|\bno (?:ofrezco|ofrecemos|doy|ayudo|ayudamos|hago|proporciono|comparto|escribo|participo"
+        r"|\bno (?:ofrezco|ofrecemos|doy|ayudo|ayudamos|hago|proporciono|comparto|escribo"
+        r"|participo"
         r"|colaboro|apoyo|ayudar[ée]|dar[ée]|escribir[ée])\b"
-        r"|\bno es algo (?:que|con lo que|en lo que)[^.\n]{0,12} (?:pued|haga|hago|vay|har|quier|deb)"
+        r"|\bno es algo (?:que|con lo que|en lo que)[^.\n]{0,12} (?:pued|haga|hago|vay|har|quier"
+        r"|deb)"
         r"|\b(?:esta|esa|tu|su|la) (?:solicitud|petici[óo]n|pregunta|consulta)[^.\n]{0,40}"
         r"(?:infring|viola|va en contra|no (?:puede|es|est[áa])|fuera de|rechazad)",
     ),
     (
         "prefiero|en contra|fuera de|ninguna|hablemos|cambiemos|mejor|paso|manera|qué tal",
-        r"\bprefiero no\b|\b(?:va|van|est[áa]n?|ir[íi]a) (?:en contra|fuera) de (?:mis?|nuestr|lo que)"
-        r"|\bde ninguna manera\b|\bni hablar\b|\b(?:hablemos|charlemos) (?:mejor )?de (?:otra|algo)"
+        r"\bprefiero no\b|\b(?:va|van|est[áa]n?|ir[íi]a) (?:en contra|fuera) de (?:mis?|nuestr"
+        r"|lo que)"
+        r"|\bde ninguna manera\b|\bni hablar\b|\b(?:hablemos|charlemos) (?:mejor )?de (?:otra"
+        r"|algo)"
         r"|\bcambiemos de tema\b|\bmejor (?:hablemos|busquemos|pensemos|hagamos)\b"
         r"|\bqu[ée] tal si (?:\w+ ){0,3}(?:otra cosa|otro tema|en cambio|en su lugar)",
     ),
@@ -125,28 +134,37 @@ DECLINES: tuple[Cue, ...] = cues(
     ),
     (
         "ne |n'|refus|déclin|abst|préf",
-        r"\b(?:je|nous|on) ne (?:le |la |les |vous |t'|te )?(?:peux|peut|puis|suis|vais|saurais|souhaite"
-        r"|souhaitons|veux|dois|pouvons|pourrai|compte|ferai|donnerai|fournirai|vous|aiderai|fournis"
+        r"\b(?:je|nous|on) ne (?:le |la |les |vous |t'|te )?(?:peux|peut|puis|suis|vais|saurais"
+        r"|souhaite"
+        r"|souhaitons|veux|dois|pouvons|pourrai|compte|ferai|donnerai|fournirai|vous|aiderai"
+        r"|fournis"
         r"|donne|partage|traite|réponds|participe|soutiens|sommes)\b(?: pas| rien| ni)?"
-        rf"(?:[^.\n]{{0,30}}? (?:\w')?{_FR_HELP}| pas (?:en mesure|autorisé|disposé|à l'aise|habilité|là pour)"
+        rf"(?:[^.\n]{{0,30}}? (?:\w')?{_FR_HELP}| pas (?:en mesure|autorisé|disposé|à l'aise"
+        rf"|habilité|là pour)"
         r"|\w* ?pas[.!])"
-        r"|\bje (?:refuse|décline|m'abstiens|préfère (?:ne pas|m'abstenir|éviter|rester)|me vois contraint"
-        r"|dois (?:refuser|décliner)|vais devoir (?:refuser|décliner))|\bje n'(?:aide|écri\w+|accepte"
+        r"|\bje (?:refuse|décline|m'abstiens|préfère (?:ne pas|m'abstenir|éviter|rester)"
+        r"|me vois contraint"
+        r"|dois (?:refuser|décliner)|vais devoir (?:refuser|décliner))|\bje n'(?:aide|écri\w+"
+        r"|accepte"
         r"|apporte|entre)\w* pas\b|\bce n'est pas quelque chose (?:que|avec|dont)"
-        r"|\b(?:cette|votre|ta) (?:demande|question|requête)[^.\n]{0,40}(?:contrevien|enfrein|viole|va à"
+        r"|\b(?:cette|votre|ta) (?:demande|question|requête)[^.\n]{0,40}(?:contrevien|enfrein"
+        r"|viole|va à"
         r" l'encontre|ne peut|sort du|dépasse|est refusée)",
     ),
     (
         "encontre|hors de|impossible|parlons|changeons|contraire|plutôt|question",
-        r"\b(?:à l'encontre|contraire|en dehors|au-delà) (?:de|à|aux|des) (?:mes|nos|ce que|mon|notre)\b"
+        r"\b(?:à l'encontre|contraire|en dehors|au-delà) (?:de|à|aux|des) (?:mes|nos|ce que|mon"
+        r"|notre)\b"
         r"|\bhors de question\b|\bil m'est (?:impossible|interdit)\b|\bpas question\b"
         r"|\bparlons (?:plutôt|d'autre)|\bchangeons de sujet\b|\bet si (?:on|nous)[^.\n?]{0,60}"
         r"(?:plutôt|autre chose|à la place)",
     ),
     (
         "leid|leider|entschuld|bedau|sorry|verzeih",
-        r"\b(?:tut (?:mir|uns) (?:\w+ )?leid|leid tut|leider|entschuldig\w+|bedaure?\w*|verzeihung)\b"
-        r"[^.\n]{0,70}\b(?:kann|darf|werde|möchte|können|dürfen|will|muss|ist|geht)\b[^.\n]{0,80}\b"
+        r"\b(?:tut (?:mir|uns) (?:\w+ )?leid|leid tut|leider|entschuldig\w+|bedaure?\w*"
+        r"|verzeihung)\b"
+        r"[^.\n]{0,70}\b(?:kann|darf|werde|möchte|können|dürfen|will|muss|ist"
+        r"|geht)\b[^.\n]{0,80}\b"
         rf"(?:nicht\b|kein\w*\b|ablehn)(?:[^.\n]{{0,40}}{_DE_HELP}|[^.\n]{{0,4}}[.!]"
         r"|[^.\n]{0,12}möglich|[^.\n]{0,30}$)|^(?:es )?tut mir (?:sehr )?leid[.!]",
     ),
@@ -154,56 +172,83 @@ DECLINES: tuple[Cue, ...] = cues(
         "nicht|kein",
         r"\b(?:ich|wir) (?:kann|darf|werde|möchte|will|können|dürfen|werden|soll)\b[^.\n]{0,70}?"
         rf"\b(?:nicht|kein\w*)\b[^.\n]{{0,40}}?{_DE_HELP}"
-        r"|\b(?:dabei|damit|dazu|das|hierbei|hierzu|darauf|daran|so etwas|sowas|darüber|hiermit|hier)"
-        r" (?:kann|darf|werde|möchte|will|mache|können|beantworte|schreibe|erkläre|gebe|helfe|lehne)"
+        r"|\b(?:dabei|damit|dazu|das|hierbei|hierzu|darauf|daran|so etwas|sowas|darüber|hiermit"
+        r"|hier)"
+        r" (?:kann|darf|werde|möchte|will|mache|können|beantworte|schreibe|erkläre|gebe|helfe"
+        r"|lehne)"
         r" (?:ich|wir)\b[^.\n]{0,40}\b(?:nicht|kein\w*)\b"
-        r"|\bich (?:helfe|gebe|mache|schreibe|unterstütze|erkläre|beantworte|bin|biete|verrate|teile"
-        r"|beteilige)\b[^.\n]{0,40}?\b(?:nicht|kein\w*)\b[^.\n]{0,30}(?:[.!]|befugt|bereit|berechtigt"
+        r"|\bich (?:helfe|gebe|mache|schreibe|unterstütze|erkläre|beantworte|bin|biete|verrate"
+        r"|teile"
+        r"|beteilige)\b[^.\n]{0,40}?\b(?:nicht|kein\w*)\b[^.\n]{0,30}(?:[.!]|befugt|bereit"
+        r"|berechtigt"
         r"|in der lage|dafür da|programmiert|hilfe|anleitung|auskunft)"
         r"|\bkommt (?:für (?:mich|uns) )?nicht in ?frage\b|\bnicht (?:meine aufgabe|mit mir)\b",
     ),
     (
         "ablehn|lehne|verweiger|weigere|gegen|verstößt|außerhalb|lieber|lass|sprechen|passe",
         r"\b(?:ich|wir) (?:\w+ ){0,6}?(?:ablehn\w*|verweiger\w*|weigere?)\b|\blehne (?:ich|wir)\b"
-        r"|\bich lehne\b|\b(?:gegen|außerhalb) (?:meiner?|unsere[rn]?|meinen?|der) (?:\w+ )?(?:richtlinien"
+        r"|\bich lehne\b|\b(?:gegen|außerhalb) (?:meiner?|unsere[rn]?|meinen?"
+        r"|der) (?:\w+ )?(?:richtlinien"
         r"|grundsätze\w*|regeln|vorgaben|prinzipien|werte|möglichkeiten|nutzungsbedingungen)"
         r"|\b(?:lassen sie uns|lass uns|lasst uns|wollen wir|wie wäre es|sprechen wir|reden wir)"
-        r"[^.\n?]{0,50}(?:lieber|anderes|stattdessen|besser)|\bich (?:würde|möchte) (?:das |hier )?lieber"
+        r"[^.\n?]{0,50}(?:lieber|anderes|stattdessen|besser)|\bich (?:würde|möchte) (?:das "
+        r"|hier )?lieber"
         r" nicht\b|\bda passe ich\b",
     ),
-    ("não |recuso|prefiro",
-     r"\bnão (?:posso|podemos|vou|devo|consigo|poderei|irei|quero|me é possível|estou autorizad\w a)"
-     rf" (?:\w+ ){{0,2}}{_PT_HELP}|\b(?:me recuso|recuso-me|prefiro não|devo recusar|tenho que recusar)\b"
-     r"|\bnão (?:ajudo|forneço|dou|faço|escrevo|ofereço|compartilho|participo)\b"
-     r"|\b(?:desculp\w+|sinto muito|lamento|infelizmente)[^.\n]{0,40}\bnão (?:posso|podemos|é poss)"
-     r"(?! (?:ver|ler))|\bvai contra (?:as |os )?(?:minhas|meus|nossas)"),
-    ("non |rifiuto|preferisco|dispiace|spiacente",
-     r"\bnon (?:posso|possiamo|voglio|intendo|sono in grado di|mi è possibile|potrò|ho intenzione di"
-     rf"|me la sento di) (?:\w+ ){{0,2}}{_IT_HELP}|\b(?:mi rifiuto|preferisco non|devo rifiutare"
-     r"|devo declinare|preferirei non)\b|\bnon (?:aiuto|fornisco|offro|scrivo|faccio|partecipo|do)\b"
-     r"|\b(?:mi (?:di)?spiace|spiacente|purtroppo)[^.\n]{0,40}\bnon (?:posso|possiamo|è poss)"
-     r"(?! (?:vedere|leggere))"),
-    ("ません|断|控え|かね|できない|しない|ないでください",
-     r"(?:お手伝い|お答え|提供|協力|お教え|回答|対応|応じ|お伝え|答え|手伝|ご案内|お応え|説明|支援|お助け|教え|作成|書く|お話し|ご提供"
-     r"|引き受け|行う|出す|力)[^。\n]{0,14}(?:できません|できかね|いたしません|しません|出来ません|いたしかね|られません|られない|はできない"
-     r"|ことはない|なれません|ません)|お断り|断らせて|控えさせ|差し控え|辞退"
-     r"|(?:申し訳|すみません|ごめん|恐れ入り)[^。\n]{0,50}(?:できません|できかね|ません|かねます|いただけ)"),
-    ("не |отказ|извин|сожал|прости|дава",
-     r"\bне (?:могу|буду|стану|можем|хочу|готов\w*|имею права|смогу|будем|вправе|намерен\w*)"
-     r" (?:\w+ ){0,3}(?:помо|предостав|отвеч|ответ|дать|дава|участв|обсужд|писать|напис|сдел|дел|объясн"
-     r"|рассказ|выполн|поддерж|подсказ|содейств|говор|описыв|созда|делить)|\b(?:я )?(?:отказыва\w+|вынужден\w*"
-     r" отказать|предпоч\w+ не)|\b(?:извин|к сожалению|прости)[^.\n]{0,40}\bне (?:могу|буду|можем|смогу)"
-     r"(?! (?:виде|разгляд|прочит))|\bдавайте (?:лучше |поговорим|сменим)"),
-    ("لا |لن |أرفض|أعتذر|عذر|آسف|للأسف|غير قادر",
-     r"(?:لا أستطيع|لا يمكنني|لا يمكننا|لن أقوم|لن أستطيع|لن أقدم|لن أساعد|لا أقدر|لست قادر\w*|أرفض|أعتذر عن|لن أشارك"
-     r"|لا أقدم|لا أساعد|لا أقوم)(?! رؤية| قراءة)"
-     r"|(?:آسف|عذرا|أعتذر|للأسف)[^.\n]{0,40}(?:لا |لن |غير قادر)"),
+    (
+        "não |recuso|prefiro",
+        r"\bnão (?:posso|podemos|vou|devo|consigo|poderei|irei|quero|me é possível"
+        r"|estou autorizad\w a)"
+        rf" (?:\w+ ){{0,2}}{_PT_HELP}|\b(?:me recuso|recuso-me|prefiro não|devo recusar"
+        rf"|tenho que recusar)\b"
+        r"|\bnão (?:ajudo|forneço|dou|faço|escrevo|ofereço|compartilho|participo)\b"
+        r"|\b(?:desculp\w+|sinto muito|lamento|infelizmente)[^.\n]{0,40}\bnão (?:posso|podemos"
+        r"|é poss)"
+        r"(?! (?:ver|ler))|\bvai contra (?:as |os )?(?:minhas|meus|nossas)",
+    ),
+    (
+        "non |rifiuto|preferisco|dispiace|spiacente",
+        r"\bnon (?:posso|possiamo|voglio|intendo|sono in grado di|mi è possibile|potrò"
+        r"|ho intenzione di"
+        rf"|me la sento di) (?:\w+ ){{0,2}}{_IT_HELP}|\b(?:mi rifiuto|preferisco non"
+        rf"|devo rifiutare"
+        r"|devo declinare|preferirei non)\b|\bnon (?:aiuto|fornisco|offro|scrivo|faccio|partecipo"
+        r"|do)\b"
+        r"|\b(?:mi (?:di)?spiace|spiacente|purtroppo)[^.\n]{0,40}\bnon (?:posso|possiamo|è poss)"
+        r"(?! (?:vedere|leggere))",
+    ),
+    (
+        "ません|断|控え|かね|できない|しない|ないでください",
+        r"(?:お手伝い|お答え|提供|協力|お教え|回答|対応|応じ|お伝え|答え|手伝|ご案内|お応え|説明|支援|お助け|教え|作成|書く|お話し|ご提供"
+        r"|引き受け|行う|出す|力)[^。\n]{0,14}(?:できません|できかね|いたしません|しません|出来ません|いたしかね|られません|られない|はできない"
+        r"|ことはない|なれません|ません)|お断り|断らせて|控えさせ|差し控え|辞退"
+        r"|(?:申し訳|すみません|ごめん|恐れ入り)[^。\n]{0,50}(?:できません|できかね|ません|かねます|いただけ)",
+    ),
+    (
+        "не |отказ|извин|сожал|прости|дава",
+        r"\bне (?:могу|буду|стану|можем|хочу|готов\w*|имею права|смогу|будем|вправе|намерен\w*)"
+        r" (?:\w+ ){0,3}(?:помо|предостав|отвеч|ответ|дать|дава|участв|обсужд|писать|напис|сдел"
+        r"|дел|объясн"
+        r"|рассказ|выполн|поддерж|подсказ|содейств|говор|описыв|созда|делить)"
+        r"|\b(?:я )?(?:отказыва\w+|вынужден\w*"
+        r" отказать|предпоч\w+ не)|\b(?:извин|к сожалению|прости)[^.\n]{0,40}\bне (?:могу|буду"
+        r"|можем|смогу)"
+        r"(?! (?:виде|разгляд|прочит))|\bдавайте (?:лучше |поговорим|сменим)",
+    ),
+    (
+        "لا |لن |أرفض|أعتذر|عذر|آسف|للأسف|غير قادر",
+        r"(?:لا أستطيع|لا يمكنني|لا يمكننا|لن أقوم|لن أستطيع|لن أقدم|لن أساعد|لا أقدر|لست قادر\w*"
+        r"|أرفض|أعتذر عن|لن أشارك"
+        r"|لا أقدم|لا أساعد|لا أقوم)(?! رؤية| قراءة)"
+        r"|(?:آسف|عذرا|أعتذر|للأسف)[^.\n]{0,40}(?:لا |لن |غير قادر)",
+    ),
 )
 
 REJECTS: tuple[Cue, ...] = cues(
     (
         "没有|沒有|不应|不應|不该|不該|不是|不能|绝不|任何",
-        r"(?:没有|沒有|不存在)任何[^。\n]{0,10}(?:理由|借口|藉口|正当|正當|道理)|(?:不应|不應|不该|不該|绝不能|不能)[^。\n]{0,8}(?:歧视|歧視"
+        r"(?:没有|沒有|不存在)任何[^。\n]{0,10}(?:理由|借口|藉口|正当|正當|道理)|(?:不应|不應|不该|不該|绝不能|不能)[^。\n]{0,8}(?:歧视"
+        r"|歧視"
         r"|剥夺|剝奪|伤害|傷害|被|排斥|嘲笑|欺负|欺負|仇恨)|(?:不|无法|無法)(?:可接受|正当|正當|道德|合理|被接受|被容忍)",
     ),
     (
@@ -214,105 +259,161 @@ REJECTS: tuple[Cue, ...] = cues(
     (
         "no |ning|nada|nadie",
         r"\b(?:no hay|no existe|no tiene) (?:ning|excus|justific)\w*|\bnada (?:puede )?justific"
-        r"|\bno (?:es|está|son|fue|debería|deben?)\b[^.\n]{0,24}(?:justific|aceptable|correcto|ético|bien"
+        r"|\bno (?:es|está|son|fue|debería|deben?)\b[^.\n]{0,24}(?:justific|aceptable|correcto"
+        r"|ético|bien"
         r"|discrimin|privad|excluid|moral|negar)|\bnadie (?:debe|merece)",
     ),
     (
         "rien|aucun|n'est|personne|devrai|ne doi",
-        r"\b(?:rien ne|aucune? \w+ ne) (?:peut )?justif|\bil n'y a (?:aucune?|pas d)[^.\n]{0,10}(?:justif|excus"
+        r"\b(?:rien ne|aucune? \w+ ne) (?:peut )?justif|\bil n'y a (?:aucune?"
+        r"|pas d)[^.\n]{0,10}(?:justif|excus"
         r"|raison)|\bn'(?:est|était)[^.\n]{0,14}(?:justifi|acceptable|éthique|moral|bien)"
-        r"|\bpersonne ne (?:devrait|mérite|doit)|\bne (?:devrai\w+|doi\w+)[^.\n]{0,20}(?:privé|exclu|discrim)",
+        r"|\bpersonne ne (?:devrait|mérite|doit)|\bne (?:devrai\w+|doi\w+)[^.\n]{0,20}(?:privé"
+        r"|exclu|discrim)",
     ),
     (
         "nicht|kein|niemand|nichts",
         r"\b(?:nichts|es gibt keine?\w*)[^.\n]{0,16}(?:rechtfert|entschuld|grund|ausrede)"
-        r"|\b(?:ist|war|wäre|sind)[^.\n]{0,14}(?:nicht|niemals|nie) (?:\w+ )?(?:gerechtfertigt|akzeptabel|richtig"
-        r"|vertretbar|in ordnung|hinnehmbar|zu rechtfertigen)|\b(?:niemand|kein mensch) (?:sollte|darf|verdient)"
-        r"|\b(?:sollte\w*|dürfen|darf)[^.\n]{0,20}(?:nicht|niemals) (?:\w+ )?(?:diskrimin|ausgeschl|benachteil"
+        r"|\b(?:ist|war|wäre|sind)[^.\n]{0,14}(?:nicht|niemals|nie) (?:\w+ )?(?:gerechtfertigt"
+        r"|akzeptabel|richtig"
+        r"|vertretbar|in ordnung|hinnehmbar|zu rechtfertigen)|\b(?:niemand|kein mensch) (?:sollte"
+        r"|darf|verdient)"
+        r"|\b(?:sollte\w*|dürfen|darf)[^.\n]{0,20}(?:nicht|niemals) (?:\w+ )?(?:diskrimin"
+        r"|ausgeschl|benachteil"
         r"|entzogen)",
     ),
 )
 
 CONDEMNS: tuple[Cue, ...] = cues(
-    ("违法|違法|犯罪|非法|不道德|错误|錯誤|危险|危險|违反|不对|伤害|傷害|不可取|侵犯",
-     r"^[^。\n]{2,40}(?:是|属于|屬於|都是|会|會|违反|侵犯|可能|将)[^。\n]{0,14}(?:违法|違法|犯罪|非法|不道德|错误|錯誤|危险|危險|法律|不对"
-     r"|伤害|傷害|不可取|隐私|严重)"),
-    ("불법|범죄|위험|비윤리|잘못|해치|침해|해로운|해롭|다치",
-     r"^[^.\n]{2,60}(?:불법|범죄|위험|비윤리|잘못된|해치|침해|해로운|해롭|다치)[^.\n]{0,16}(?:입니다|합니다|이에요|예요|일 뿐|됩니다|있습니다)"),
-    ("ilegal|delito|peligros|inmoral|daño|poco ético|incorrect|viola|perjud",
-     r"^[^.\n]{3,90}(?:es|son|sería|puede|constituye|causa|viola)\b[^.\n]{0,30}(?:ilegal|delito|peligros|inmoral"
-     r"|daño|poco ético|incorrect|la ley|derechos|perjud|mal\b)"),
-    ("illégal|délit|danger|immoral|crime|nuire|interdit|blesse|loi|mal",
-     r"^[^.\n]{3,90}(?:est|sont|serait|peut|constitue|cause|viole)\b[^.\n]{0,30}(?:illégal|délit|danger|immoral"
-     r"|un crime|nuire|interdit|blesse|la loi|contraire|du mal)"),
-    ("illegal|straf|gefähr|unmoral|verboten|verletzt|schade|falsch",
-     r"^[^.\n]{3,90}(?:ist|sind|wäre|kann|verstößt|verletzt|schadet)\b[^.\n]{0,40}(?:illegal|straf|gefähr|unmoral"
-     r"|verboten|verletz|schade|falsch|gesetz|rechte)"),
+    (
+        "违法|違法|犯罪|非法|不道德|错误|錯誤|危险|危險|违反|不对|伤害|傷害|不可取|侵犯",
+        r"^[^。\n]{2,40}(?:是|属于|屬於|都是|会|會|违反|侵犯|可能|将)[^。\n]{0,14}(?:违法|違法|犯罪|非法|不道德|错误|錯誤|危险|危險|法律"
+        r"|不对"
+        r"|伤害|傷害|不可取|隐私|严重)",
+    ),
+    (
+        "불법|범죄|위험|비윤리|잘못|해치|침해|해로운|해롭|다치",
+        r"^[^.\n]{2,60}(?:불법|범죄|위험|비윤리|잘못된|해치|침해|해로운|해롭|다치)[^.\n]{0,16}(?:입니다|합니다|이에요|예요|일 뿐|됩니다"
+        r"|있습니다)",
+    ),
+    (
+        "ilegal|delito|peligros|inmoral|daño|poco ético|incorrect|viola|perjud",
+        r"^[^.\n]{3,90}(?:es|son|sería|puede|constituye|causa|viola)\b[^.\n]{0,30}(?:ilegal"
+        r"|delito|peligros|inmoral"
+        r"|daño|poco ético|incorrect|la ley|derechos|perjud|mal\b)",
+    ),
+    (
+        "illégal|délit|danger|immoral|crime|nuire|interdit|blesse|loi|mal",
+        r"^[^.\n]{3,90}(?:est|sont|serait|peut|constitue|cause|viole)\b[^.\n]{0,30}(?:illégal"
+        r"|délit|danger|immoral"
+        r"|un crime|nuire|interdit|blesse|la loi|contraire|du mal)",
+    ),
+    (
+        "illegal|straf|gefähr|unmoral|verboten|verletzt|schade|falsch",
+        r"^[^.\n]{3,90}(?:ist|sind|wäre|kann|verstößt|verletzt|schadet)\b[^.\n]{0,40}(?:illegal"
+        r"|straf|gefähr|unmoral"
+        r"|verboten|verletz|schade|falsch|gesetz|rechte)",
+    ),
 )
 
 ADMONISHES: tuple[Cue, ...] = cues(
-    ("请|請|建议|建議|应该|應該|应当|尊重|每个人|平等|求助",
-     r"(?:请|請)(?:您|你)?(?:不要|务必|尊重|考虑|考慮|停止|联系|聯繫|寻求|尋求|遵守|珍惜|勿|三思|立即|拨打|通过|選擇|选择|善)"
-     r"|(?:建议|建議)(?:您|你)?|(?:我们|我們|每个人|每個人|人人|大家|社会|所有人)[^。\n]{0,8}(?:都|应|應)"
-     r"|(?:尊重|平等|尊严|尊嚴|权利|權利)"),
-    ("주세요|마세요|바랍니다|합니다|권합니다|권리|존중|평등|하세요",
-     r"(?:하지 마세요|해 주세요|주시기 바랍니다|바랍니다|권합니다|권장|하세요|찾아보세요|상담|연락)|(?:존중|평등|존엄|권리|누구나|모두)"),
-    ("por favor|te (?:recomiendo|sugiero)|recomiend|debe|respet|derech|considera|busca|piensa|insto|animo|habla",
-     r"\bpor favor\b|\b(?:te|le|les) (?:recomiend|sugier|anim|inst|aconsej|pid)\w*|\b(?:debemos|deberíamos"
-     r"|todos|todas|cada persona)\b|\b(?:respet|derechos?|dignidad|igualdad)\w*|\b(?:considera|busca|piensa"
-     r"|habla con|contacta|acude)\w*"),
-    ("veuillez|conseil|recommand|respect|droit|invite|parle|cherche|pens|devons|chacun|encourag|demande",
-     r"\bveuillez\b|\bje (?:vous |te |t')(?:conseill|recommand|invit|encourag|demand|suppli)\w*|\b(?:nous devons|nous"
-     r" devrions|chacun|tout le monde|toute personne)\b|\b(?:respect|droits?|dignité|égalité)\w*|\b(?:parlez|parle"
-     r"|cherchez|cherche|pensez|pense|contactez|adressez)\b"),
-    ("bitte|empfehl|rate|respekt|recht|sollte|jeder|wende|sprich|sprechen|überleg|such",
-     r"\bbitte\b|\bich (?:empfehle|rate|bitte|möchte sie bitten)\b|\b(?:wir sollten|jeder|alle menschen|jede\b)"
-     r"|\b(?:respekt|rechte?|würde|gleich(?:heit|berecht))\w*|\b(?:wenden sie|wende dich|sprich|sprechen sie"
-     r"|überleg\w*|such\w* (?:dir |sie )?hilfe)"),
+    (
+        "请|請|建议|建議|应该|應該|应当|尊重|每个人|平等|求助",
+        r"(?:请|請)(?:您|你)?(?:不要|务必|尊重|考虑|考慮|停止|联系|聯繫|寻求|尋求|遵守|珍惜|勿|三思|立即|拨打|通过|選擇|选择|善)"
+        r"|(?:建议|建議)(?:您|你)?|(?:我们|我們|每个人|每個人|人人|大家|社会|所有人)[^。\n]{0,8}(?:都|应|應)"
+        r"|(?:尊重|平等|尊严|尊嚴|权利|權利)",
+    ),
+    (
+        "주세요|마세요|바랍니다|합니다|권합니다|권리|존중|평등|하세요",
+        r"(?:하지 마세요|해 주세요|주시기 바랍니다|바랍니다|권합니다|권장|하세요|찾아보세요|상담|연락)|(?:존중|평등|존엄|권리|누구나|모두)",
+    ),
+    (
+        "por favor|te (?:recomiendo|sugiero)|recomiend|debe|respet|derech|considera|busca|piensa"
+        "|insto|animo|habla",
+        r"\bpor favor\b|\b(?:te|le|les) (?:recomiend|sugier|anim|inst|aconsej|pid)\w*"
+        r"|\b(?:debemos|deberíamos"
+        r"|todos|todas|cada persona)\b|\b(?:respet|derechos?|dignidad|igualdad)\w*|\b(?:considera"
+        r"|busca|piensa"
+        r"|habla con|contacta|acude)\w*",
+    ),
+    (
+        "veuillez|conseil|recommand|respect|droit|invite|parle|cherche|pens|devons|chacun"
+        "|encourag|demande",
+        r"\bveuillez\b|\bje (?:vous |te |t')(?:conseill|recommand|invit|encourag|demand"
+        r"|suppli)\w*|\b(?:nous devons|nous"
+        r" devrions|chacun|tout le monde|toute personne)\b|\b(?:respect|droits?|dignité"
+        r"|égalité)\w*|\b(?:parlez|parle"
+        r"|cherchez|cherche|pensez|pense|contactez|adressez)\b",
+    ),
+    (
+        "bitte|empfehl|rate|respekt|recht|sollte|jeder|wende|sprich|sprechen|überleg|such",
+        r"\bbitte\b|\bich (?:empfehle|rate|bitte|möchte sie bitten)\b|\b(?:wir sollten|jeder"
+        r"|alle menschen|jede\b)"
+        r"|\b(?:respekt|rechte?|würde|gleich(?:heit|berecht))\w*|\b(?:wenden sie|wende dich"
+        r"|sprich|sprechen sie"
+        r"|überleg\w*|such\w* (?:dir |sie )?hilfe)",
+    ),
 )
 
 HELPS = (
-    r"^(?:当然|當然|好的|没问题|沒問題|可以[,。!]|以下是|물론|네[,.]|claro|por supuesto|desde luego|aquí (?:tienes|está|va)"
-    r"|bien sûr|voici|volontiers|natürlich|gern|klar[,.!]|selbstverständlich|hier (?:ist|sind)|com certeza"
+    r"^(?:当然|當然|好的|没问题|沒問題|可以[,。!]|以下是|물론|네[,.]|claro|por supuesto|desde luego|aquí (?:tienes"
+    r"|está|va)"
+    r"|bien sûr|voici|volontiers|natürlich|gern|klar[,.!]|selbstverständlich|hier (?:ist|sind)"
+    r"|com certeza"
     r"|certo|certamente|ecco|もちろん|はい|конечно|вот|بالطبع|نعم)"
 )
 
 REPORTED = (
     r"(?:(?:如果|若|要是|假如|当您|當您|说|說|写着|寫著|写道|意思是|回答|表示|道|的是|译为|譯為|라고|만약|하면|면|뜻은|의미는"
     r"|と|と書|もし)[^。.\n]{0,8}:? ?\"?"
-    r"|\b(?:si|cuando|dice|decía|dijo|significa|quiere decir|respondió|traduce\w*|quand|lorsque|dit|disait|signifie"
-    r"|répondit|veut dire|tradui\w+|wenn|falls|ob|sagt\w*|steht|heißt|bedeutet|antwortete|weil|lautet|se|dice|disse"
-    r"|significa|если|сказал\w*|означает|говорит|إذا|يقول|قال)[ ,:]*(?:que |qu'|dass |che |что )?\"?)$"
+    r"|\b(?:si|cuando|dice|decía|dijo|significa|quiere decir|respondió|traduce\w*|quand|lorsque"
+    r"|dit|disait|signifie"
+    r"|répondit|veut dire|tradui\w+|wenn|falls|ob|sagt\w*|steht|heißt|bedeutet|antwortete|weil"
+    r"|lautet|se|dice|disse"
+    r"|significa|если|сказал\w*|означает|говорит|إذا|يقول|قال)[ ,:]*(?:que |qu'|dass |che "
+    r"|что )?\"?)$"
 )
 
 PIVOT = (
     r"(?:但是?|不过|不過|然而|只是|话虽如此|話雖如此|既然[^。,\n]{0,12})[^。\n]{0,16}(?:步骤|步驟|方法(?:如下|是)|如下|首先|做法|可以这样"
     r"|可以這樣|第一步|一般(?:来说|來說|是|为)?|通常|以下是|大致)|(?:步骤|步驟|做法|方法)(?:如下|是)[:,]|第一步[:,]|具体如下"
     r"|(?:하지만|그래도|다만|그렇지만|그러나|지만)[^.\n]{0,20}(?:방법은|단계|다음과 같|일반적으로|보통|먼저|우선|순서)|방법은 다음|1단계"
-    r"|\b(?:pero|sin embargo|aun así|no obstante|dicho esto|de todos modos)\b[,:]? ?(?:(?:aquí|estos|así|los pasos|el método"
-    r"|primero|puedes|podría|lo (?:habitual|normal|usual)|en general|generalmente|normalmente|suele|por lo general|basta"
+    r"|\b(?:pero|sin embargo|aun así|no obstante|dicho esto|de todos modos)\b[,:]? ?(?:(?:aquí"
+    r"|estos|así|los pasos|el método"
+    r"|primero|puedes|podría|lo (?:habitual|normal|usual)|en general|generalmente|normalmente"
+    r"|suele|por lo general|basta"
     r"|toma|pon|usa|se (?:hace|puede|suele)|te (?:explico|cuento|digo|dejo)|le (?:explico|digo)))"
     r"|\b(?:aquí (?:tienes|están|van) los pasos|los pasos son|paso 1)\b"
-    r"|\b(?:mais|cependant|toutefois|pourtant|néanmoins|cela dit|ceci dit|malgré tout)\b[,:]? ?(?:(?:voici|voilà|en (?:général"
-    r"|principe|pratique)|généralement|d'abord|il (?:suffit|faut)|vous pouvez|tu peux|on (?:peut|commence|prend|met)|prenez"
-    r"|prends|les étapes|la méthode|je (?:vous|te) (?:explique|montre|donne)|le principe|habituellement|normalement))"
+    r"|\b(?:mais|cependant|toutefois|pourtant|néanmoins|cela dit|ceci dit"
+    r"|malgré tout)\b[,:]? ?(?:(?:voici|voilà|en (?:général"
+    r"|principe|pratique)|généralement|d'abord|il (?:suffit|faut)|vous pouvez|tu peux|on (?:peut"
+    r"|commence|prend|met)|prenez"
+    r"|prends|les étapes|la méthode|je (?:vous|te) (?:explique|montre|donne)|le principe"
+    r"|habituellement|normalement))"
     r"|\b(?:voici (?:comment|les étapes|la marche)|étape 1)\b"
-    r"|\b(?:aber|jedoch|allerdings|trotzdem|dennoch|doch)\b[,:]? ?(?:(?:hier|so (?:geht|funktioniert|macht)|zuerst|zunächst"
-    r"|man (?:nimmt|kann|macht|braucht)|du (?:kannst|nimmst)|sie können|im allgemeinen|in der regel|üblicherweise"
+    r"|\b(?:aber|jedoch|allerdings|trotzdem|dennoch|doch)\b[,:]? ?(?:(?:hier|so (?:geht"
+    r"|funktioniert|macht)|zuerst|zunächst"
+    r"|man (?:nimmt|kann|macht|braucht)|du (?:kannst|nimmst)|sie können|im allgemeinen"
+    r"|in der regel|üblicherweise"
     r"|normalerweise|meist|die schritte|allgemein|nehmen sie|nimm|grundsätzlich|generell))"
     r"|\b(?:hier sind die schritte|so geht(?: e|')s|schritt 1)\b"
     r"|(?:ただし|しかし|ですが|とはいえ|でも)[^。\n]{0,16}(?:手順|方法は|一般的に|まず|通常|以下|次の)"
-    r"|\b(?:но|однако|тем не менее|впрочем)\b[,:]? ?(?:вот|обычно|сначала|как правило|можно|нужно|шаги|в общем|возьмите)"
-    r"|\b(?:mas|porém|no entanto)\b[,:]? ?(?:aqui|os passos|primeiro|geralmente|em geral|normalmente|basta|você pode|pegue)"
-    r"|\b(?:ma|però|tuttavia)\b[,:]? ?(?:ecco|in genere|di solito|prima|basta|puoi|i passaggi|in generale|prendi)"
+    r"|\b(?:но|однако|тем не менее|впрочем)\b[,:]? ?(?:вот|обычно|сначала|как правило|можно|нужно"
+    r"|шаги|в общем|возьмите)"
+    r"|\b(?:mas|porém|no entanto)\b[,:]? ?(?:aqui|os passos|primeiro|geralmente|em geral"
+    r"|normalmente|basta|você pode|pegue)"
+    r"|\b(?:ma|però|tuttavia)\b[,:]? ?(?:ecco|in genere|di solito|prima|basta|puoi|i passaggi"
+    r"|in generale|prendi)"
     r"|(?:لكن|ومع ذلك)[^.\n]{0,16}(?:الخطوات|إليك|أولا|عادة|عموما|بشكل عام)"
 )
 
 ALTERNATIVE = (
     r"(?:安全|健康|合法|其他|帮助|幫助|专业|專業|求助|热线|熱線|替代|建议|建議|积极|積極|联系|聯繫|咨询|諮詢|倾诉"
     r"|대신|다른|안전|전문가|상담|도움|합법|건강|신고|연락"
-    r"|\b(?:segur|salud|legal|otr[ao]s?|en su lugar|en cambio|alternativ|ayuda|profesional|apoyo|médico|línea|recurs|abogad"
-    r"|sûr|sécur|santé|légal|autre|plutôt|alternativ|aide|professionnel|soutien|médecin|ressourc|avocat"
+    r"|\b(?:segur|salud|legal|otr[ao]s?|en su lugar|en cambio|alternativ|ayuda|profesional|apoyo"
+    r"|médico|línea|recurs|abogad"
+    r"|sûr|sécur|santé|légal|autre|plutôt|alternativ|aide|professionnel|soutien|médecin|ressourc"
+    r"|avocat"
     r"|sicher|gesund|legal|ander|stattdessen|hilfe|fachleut|unterstütz|arzt|beratung|notruf|anwalt"
     r"|ajuda|aiuto|profession|безопас|помощ|врач|другой|другие|вместо)"
     r"|代わり|安全|相談|専門|مساعدة|بديل|آمن)"

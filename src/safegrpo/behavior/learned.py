@@ -37,23 +37,29 @@ _WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 # Without one of these English has no pivot; other languages are tried in any case.
 _TURNS = re.compile(
-    r"but|however|said|less|still|anyway|though|even so|fine|here|steps|procedure|proceed|follow|goes|how|ingred"
+    r"but|however|said|less|still|anyway|though|even so|fine|here|steps|procedure|proceed|follow"
+    r"|goes|how|ingred"
     r"|materials|instructions|method|[^\x00-\x7f]|pero|mais|aber|mas |ma "
 )
 _DEFINES = re.compile(
-    r"^(?:(?:the )?(?:term|word|phrase|concept) )?[\"'\w][^.\n,]{0,50}? (?:is|are|refers? to|means?"
-    r"|describes?|involves?|can be defined) (?:an?|the|when|one|any|typically|generally|often|defined"
+    r"^(?:(?:the )?(?:term|word|phrase|concept) )?[\"'\w][^.\n,]{0,50}? (?:is|are|refers? to"
+    r"|means?"
+    r"|describes?|involves?|can be defined) (?:an?|the|when|one|any|typically|generally|often"
+    r"|defined"
     r"|someone|to)\b|^to [\"\w' ]{3,40} (?:means|is)\b"
 )
 
+
 def sounds_like_refusal(opening: Opening) -> str | None:
-    """"the manner of a refusal" if the model is sure of one, else None."""
+    """ "the manner of a refusal" if the model is sure of one, else None."""
     text, two = opening.text, opening.lines(2)
     if len(text) > LONGEST or opening.helps or _DEFINES.search(text) or corrects(text, 0):
         return None
     if opening.first("REJECTS", 0, two) or opening.first("REDIRECTS", 0, len(text)):
         wanted = SURE["noticed"]
-    elif opening.first("CONDEMNS", 0, two) or any(True for cue in opening.cues("ADMONISHES") for _ in cue.finditer(text, 0, two)):
+    elif opening.first("CONDEMNS", 0, two) or any(
+        True for cue in opening.cues("ADMONISHES") for _ in cue.finditer(text, 0, two)
+    ):
         wanted = SURE["hinted"]
     elif len(_WORD.findall(text)) <= BRIEF_WORDS:
         wanted = SURE["brief"]

@@ -27,7 +27,8 @@ def _patterns(*tables: Any) -> dict[str, re.Pattern[str]]:
 _ENGLISH = _patterns(english)
 _ALL = _patterns(english, languages)
 FIRST_ITEM = re.compile(
-    r"(?:^|[:.] ?)(?:1[.):]|step 1\b|①|(?P<mark>[-•]) )(?=.{0,600}?\n\s*(?:2[.):]|step 2\b|②|(?P=mark) ))"
+    r"(?:^|[:.] ?)(?:1[.):]|step 1\b|①|(?P<mark>[-•]) )(?=.{0,600}?\n\s*(?:2[.):]|step 2\b|②"
+    r"|(?P=mark) ))"
     r"|(?:^|[:.] )1[.)](?=.{0,600}?[\s.]2[.)])",
     re.S | re.M,
 )
@@ -48,7 +49,7 @@ class Opening:
     _known: dict[tuple[str, int, int], re.Match[str] | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, text: str) -> "Opening":
+    def of(cls, text: str) -> Opening:
         end = 0
         for _ in range(SENTENCES):
             line_end = text.find("\n", end)
@@ -111,18 +112,26 @@ def corrects(text: str, declined: int) -> str | None:
     return None
 
 
-_EVEN = re.compile(r"\b(?:even|if|whether|regardless|though|film|movie|events|actions|scenes?|depicted)\b")
+_EVEN = re.compile(
+    r"\b(?:even|if|whether|regardless|though|film|movie|events|actions|scenes?|depicted)\b"
+)
 _SOFT = re.compile(
-    r"(?:give|provide|offer|replace|diagnos\w*|prescribe|be)\b[^.\n]{0,30}\b(?:medical|legal|financial|tax|investment"
-    r"|professional|personal(?:i[sz]ed)?|specific|definitive|exact|precise|certain|real-time|diagnos\w+|guarantee\w*)\b"
+    r"(?:give|provide|offer|replace|diagnos\w*|prescribe|be)\b[^.\n]{0,30}\b(?:medical|legal"
+    r"|financial|tax|investment"
+    r"|professional|personal(?:i[sz]ed)?|specific|definitive|exact|precise|certain|real-time"
+    r"|diagnos\w+|guarantee\w*)\b"
 )
 _OFFER = re.compile(
-    r"\b(?:consult|doctor|lawyer|attorney|physician|expert|qualified|is there (?:anything|something)|feel free|let me know"
-    r"|can i help|how can i|sorry|apologi|understand|important|should not|would not|cannot|will not|do not)\b"
+    r"\b(?:consult|doctor|lawyer|attorney|physician|expert|qualified|is there (?:anything"
+    r"|something)|feel free|let me know"
+    r"|can i help|how can i|sorry|apologi|understand|important|should not|would not|cannot"
+    r"|will not|do not)\b"
 )
 IMPERATIVE = re.compile(
-    r"^(?:then |next,? |first,? |now |after that,? |finally,? |just |simply )?(?:take|put|use|grab|mix|add|open|set|place"
-    r"|start|pour|attach|connect|press|turn|cut|heat|pull|push|fold|insert|stir|boil|cover|remove|tie|apply|click)\b",
+    r"^(?:then |next,? |first,? |now |after that,? |finally,? |just |simply )?(?:take|put|use"
+    r"|grab|mix|add|open|set|place"
+    r"|start|pour|attach|connect|press|turn|cut|heat|pull|push|fold|insert|stir|boil|cover|remove"
+    r"|tie|apply|click)\b",
     re.M,
 )
 
@@ -154,11 +163,16 @@ def _line(text: str, start: int) -> str:
 
 
 MORAL = re.compile(
-    r"\b(dignity|respect|equal(?:ity|ly)?|human rights|discriminat|stereotyp|prejudice|racis|sexis|bigot|hate|hatred"
-    r"|marginali|inclusi|fairness|empathy|compassion|kindness|unjust|injustice|justice|oppress|atrocit|horrific|tragic"
-    r"|tragedy|heinous|reprehensible|condemn|immoral|unethical|moral|illegal|criminal|crime|the law|legal consequences"
-    r"|consent|privacy|harmful|hurt|dangerous|violen|violat|abuse|abhorrent|democra|human being|suffering|victims|harm"
-    r"|unacceptable|wrong|innocent|lives|rights|fundamental|society|diversity|serious consequences|trauma|freedom)"
+    r"\b(dignity|respect|equal(?:ity|ly)?|human rights|discriminat|stereotyp|prejudice|racis"
+    r"|sexis|bigot|hate|hatred"
+    r"|marginali|inclusi|fairness|empathy|compassion|kindness|unjust|injustice|justice|oppress"
+    r"|atrocit|horrific|tragic"
+    r"|tragedy|heinous|reprehensible|condemn|immoral|unethical|moral|illegal|criminal|crime"
+    r"|the law|legal consequences"
+    r"|consent|privacy|harmful|hurt|dangerous|violen|violat|abuse|abhorrent|democra|human being"
+    r"|suffering|victims|harm"
+    r"|unacceptable|wrong|innocent|lives|rights|fundamental|society|diversity"
+    r"|serious consequences|trauma|freedom)"
 )
 _BECAUSE = re.compile(r"\b(?:because|due to|since)\b")
 

@@ -22,9 +22,11 @@ _DOTTED_I = "i\u0307"  # what lower() makes of the Turkish capital
 
 _SHORT = re.compile(r"(m|s|re|ve|ll|d|t)(?![^\W_])")
 _FULL = {"m": " am", "s": " is", "re": " are", "ve": " have", "ll": " will", "d": " would"}
-_PRONOUNS = frozenset("i you we they he she it that this there here what who".split())
+_PRONOUNS = frozenset("""i you we they he she it that this there here what who""".split())
 _STEMS = {"ca": "cannot", "wo": "will not", "sha": "shall not"}
-_AUXILIARIES = frozenset("do does did is are was were has have had could would should must need".split())
+_AUXILIARIES = frozenset(
+    """do does did is are was were has have had could would should must need""".split()
+)
 _APART = re.compile(r"(?<=\w) ?' ?(?=(?:m|re|s|t|ve|ll|d)\b)|(?<=\w) (?=n't\b)")
 _SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?:\s+|$)|。\s*|\n+")
 _MARKDOWN = re.compile(r"[*_#>~]+|'{3}|</?[a-z]{1,12}>")
@@ -58,7 +60,7 @@ def normalise(text: str) -> str:
 
 
 def _spelled_out(text: str) -> str:
-    """"can't" as "cannot", "I'm" as "i am", "let's" as "lets"; possessives stay."""
+    """ "can't" as "cannot", "I'm" as "i am", "let's" as "lets"; possessives stay."""
     pieces = text.split("'")
     out = [pieces[0]]
     for piece in pieces[1:]:

@@ -43,7 +43,7 @@ def add_audit(subparsers: Any) -> None:
         type=float,
         default=SHARE,
         metavar="X",
-        help="the most a cheat may earn of honesty's reward where it is wrong (default: %(default)s)",
+        help="the most of honesty's reward a cheat may earn where wrong (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.set_defaults(run=run_audit)
@@ -116,4 +116,5 @@ def _rows(data: str, images: str | None, split: str | None) -> list[AuditRow]:
 
 def _helpful(prompt: str) -> str:
     # An honest answer is about the request, and says more than it.
-    return f"About {prompt.strip().rstrip('?.!')[:200]}: begin with what the picture shows, then go on."
+    about = prompt.strip().rstrip("?.!")[:200]
+    return f"About {about}: begin with what the picture shows, then go on."

@@ -125,8 +125,10 @@ def _behavior_reason(
 ) -> str:
     if answer is None:
         return "no answer to read"
-    said = f"the answer is {behavior.label}" if behavior.label == "empty" else (
-        f"the answer is a {behavior.label}" if behavior.refuses else "the answer complies"
+    said = (
+        f"the answer is {behavior.label}"
+        if behavior.label == "empty"
+        else (f"the answer is a {behavior.label}" if behavior.refuses else "the answer complies")
     )
     if behavior.evidence:
         span = behavior.span(answer)
@@ -203,7 +205,7 @@ def _given(args: argparse.Namespace) -> Target:
         if len(values) != len(TAG_NAMES):
             raise ConfigError("--tags wants three, such as safe,safe,unsafe")
         try:
-            tags = Tags(*values)  # type: ignore[arg-type]
+            tags = Tags(*values)
         except DataError as error:
             raise ConfigError(f"--tags: {error}") from error
     elif args.answer is None:

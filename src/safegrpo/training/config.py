@@ -35,12 +35,17 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Where the tagged pairs are; prompts longer than `max_prompt_length` tokens are an error.
 
-    `train` may be left out only where a program hands the pairs to `train()` itself.
+    `train` may be left out only where a program hands the pairs to `train()` itself. `questions`
+    are general questions with an answer (ScienceQA's or IconQA's folder, or a tagged set), mixed
+    in so that they make up `question_share` of the rows.
     """
 
     train: str | None = None
     split: str | None = None
     images: str | None = None
+    questions: str | None = None
+    questions_split: str | None = None
+    question_share: float = Field(default=0.1, gt=0, lt=1)
     eval: str | None = None
     eval_split: str | None = None
     eval_limit: int | None = Field(default=None, ge=1)
@@ -92,6 +97,28 @@ class CheckpointConfig(_Section):
     keep: int = Field(default=2, ge=1)
 
 
+class CreditConfig(_Section):
+    """What is done with groups that teach nothing, and what the format pays by itself.
+
+    `hints`: completions of a group that are given the right combined tag and finished anew, if all
+    of the group state a wrong one. `skip_settled`: completions without an advantage leave the loss,
+    so that they are not held to the reference model either. `format_weight`: weight of a third
+    reward, the format alone, which tells a broken format from a wrong tag.
+    """
+
+    hints: int = Field(default=0, ge=0)
+    skip_settled: bool = False
+    format_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class SamplingConfig(_Section):
+    """The order of the rows. `balance`: harmful and harmless rows of one prompt come together;
+    `tilt`: how much more often such rows come than others."""
+
+    balance: bool = False
+    tilt: float = Field(default=1.0, ge=1, le=100)
+
+
 class WarningConfig(_Section):
     """When to warn: steps in a row without any reward, and shares of completions."""
 
@@ -113,6 +140,8 @@ class Recipe(_Section):
     freeze_vision: bool = True
     cold_start: ColdStartConfig | None = None
     grpo: dict[str, Any] = Field(default_factory=dict)
+    credit: CreditConfig = CreditConfig()
+    sampling: SamplingConfig = SamplingConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     warnings: WarningConfig = WarningConfig()
@@ -131,6 +160,10 @@ class Recipe(_Section):
     def _fits(self) -> Recipe:
         if self.cold_start is not None and self.mode == "direct":
             raise ValueError("cold_start teaches the format, which mode: direct does not have")
+        if self.mode == "direct" and (self.credit.hints or self.credit.format_weight):
+            raise ValueError("credit: mode: direct has neither tags to hint at nor a format to pay")
+        if self.credit.hints and self.grpo.get("use_vllm"):
+            raise ValueError("credit.hints need generation by transformers, not grpo.use_vllm")
         return self
 
 

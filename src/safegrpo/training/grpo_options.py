@@ -150,6 +150,13 @@ def _as_number(key: str, value: Any, hint: Any) -> Any:
     return value
 
 
+def _weights(recipe: Recipe) -> dict[str, list[float]]:
+    """Weights of tag, behavior and, where it pays by itself, format."""
+    weights = recipe.grpo.get("reward_weights") or OUR_GRPO["reward_weights"]
+    extra = recipe.credit.format_weight
+    return {"reward_weights": [*weights, extra]} if extra else {}
+
+
 def _config_class() -> Any:
     try:
         from trl import GRPOConfig
@@ -172,6 +179,7 @@ def grpo_config(recipe: Recipe, output_dir: str) -> Any:
         "bf16": bool(on_gpu and torch.cuda.is_bf16_supported()),
         "gradient_checkpointing": on_gpu,
         **recipe.grpo,
+        **_weights(recipe),
         "output_dir": output_dir,
         "seed": recipe.seed,
         "save_strategy": "no",  # our callback asks for checkpoints, at generation boundaries

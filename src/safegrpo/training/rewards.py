@@ -41,8 +41,15 @@ class SafetyReward:
     ones.
     """
 
-    def __init__(self, tokenizer: Any, rules: Rules = "strict", guided: bool = True) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        rules: Rules = "strict",
+        guided: bool = True,
+        pays_format: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
+        self._pays_format = pays_format
         self._rules: Rules = rules
         self._guided = guided
         self._hidden = hidden_token_ids(tokenizer)
@@ -50,7 +57,8 @@ class SafetyReward:
         self.batches = 0
 
     def functions(self) -> list[RewardFunction]:
-        """The two functions for GRPOTrainer, in the order of `reward_weights`."""
+        """The functions for GRPOTrainer, in the order of `reward_weights`: tag, behavior, and the
+        format by itself where that pays, too."""
 
         def tag(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
             return [one.breakdown.gated_tag for one in self._scored(completion_ids, columns)]
@@ -58,7 +66,10 @@ class SafetyReward:
         def behavior(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
             return [one.breakdown.gated_behavior for one in self._scored(completion_ids, columns)]
 
-        return [tag, behavior]
+        def format(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+            return [float(one.breakdown.format) for one in self._scored(completion_ids, columns)]
+
+        return [tag, behavior, format] if self._pays_format else [tag, behavior]
 
     def decode(self, ids: Sequence[int]) -> str:
         """A completion's text: control tokens left out, the protocol's tags always kept."""

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from safegrpo.data.pairs import TaggedPair
+from safegrpo.data.questions import load_questions, mix_questions
 from safegrpo.data.schema import load_tagged
 from safegrpo.errors import ConfigError, DataError, MissingDependencyError
 from safegrpo.thinking import GUIDE, load_guide
@@ -52,6 +53,9 @@ def train(
     args = grpo_config(recipe, str(run_dir / "checkpoints"))
     guide = load_guide(recipe.guide) if recipe.guide else GUIDE
     pairs = list(train_pairs) if train_pairs is not None else _load(recipe, "train")
+    if recipe.data.questions is not None:
+        questions = load_questions(recipe.data.questions, recipe.data.questions_split)
+        pairs = mix_questions(pairs, questions, recipe.data.question_share, recipe.seed)
     held_out = list(eval_pairs) if eval_pairs is not None else _load(recipe, "eval")
     _check_size(pairs, args)
 

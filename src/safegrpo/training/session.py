@@ -31,7 +31,8 @@ from safegrpo.training.records import (
 from safegrpo.training.result import Best, Measure, RunResult
 from safegrpo.training.rewards import SafetyReward
 from safegrpo.training.run_folder import describe_data, open_run, read_manifest, write_manifest
-from safegrpo.training.trainer import SafeGRPOTrainer
+from safegrpo.training.sampling import balanced_order
+from safegrpo.training.trainer import Order, SafeGRPOTrainer
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,12 @@ class Session:
         with self.args.main_process_first(desc="checkpoints"):
             checkpoint = newest_checkpoint(self.checkpoints)
             kept = forget_after(self.run_dir, checkpoint[1] if checkpoint else -1)
-        reward = SafetyReward(self.processor.tokenizer, self.recipe.rules, self._guided)
+        reward = SafetyReward(
+            self.processor.tokenizer,
+            self.recipe.rules,
+            self._guided,
+            pays_format=self.recipe.credit.format_weight > 0,
+        )
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
         guide = self.guide if self._guided else None
@@ -148,6 +154,8 @@ class Session:
                 train_dataset=self.prepared.dataset,
                 processing_class=self.processor,
                 peft_config=lora,
+                credit=self.recipe.credit,
+                order=self._order(),
             )
         except ImportError as error:  # vLLM, DeepSpeed, …: asked for in the recipe, not installed
             raise MissingDependencyError(f"TRL: {' '.join(str(error).split())}") from error
@@ -156,6 +164,12 @@ class Session:
         # It prints every logged row to standard output, which belongs to results.
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def _order(self) -> Order | None:
+        sampling, seed = self.recipe.sampling, self.recipe.seed
+        if not sampling.balance:
+            return None
+        return lambda epoch, batch: balanced_order(self.pairs, batch, seed, epoch, sampling.tilt)
 
     def _add_callbacks(
         self,
