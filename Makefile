@@ -3,13 +3,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow check microcosm-base results wheel-test clean
+.PHONY: help install demo test test-slow check audit microcosm-base results wheel-test clean
 
 help:
 	@echo "make demo            align a tiny model on the CPU: before/after table and report"
 	@echo "make install         safegrpo with everything for training, in .venv"
 	@echo "make test            the tests, under ten minutes on two cores"
 	@echo "make check           ruff and mypy"
+	@echo "make audit           what cheats would earn under the strict rules"
 	@echo "make test-slow       the tests that take minutes each"
 	@echo "make wheel-test      the wheel, in an empty environment"
 	@echo "make microcosm-base  the demo's base model, from nothing"
@@ -46,6 +47,9 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: .venv/.train
+	$(BIN)/safegrpo audit --rules strict
 
 microcosm-base: .venv/.train
 	$(BIN)/python -m safegrpo.microcosm.base $(ARGS)

@@ -18,7 +18,7 @@ from typing import Any
 from safegrpo.behavior import Behavior, Classifier, Label, classify
 from safegrpo.errors import DataError
 from safegrpo.thinking import Rules, StatedTags, Tags, direct_answer, parse
-from safegrpo.usefulness import canned, is_promise
+from safegrpo.usefulness import canned, gives_reason, is_promise
 
 TAG_ALONE = 0.5
 """Share of R_tag that `strict` pays where the answer is not what it should be."""
@@ -103,12 +103,14 @@ def score(
     rules: Rules = "strict",
     guided: bool = True,
     classifier: Classifier | None = None,
+    reason_share: float = 0.0,
 ) -> RewardBreakdown:
     """The reward of one response, in time linear in its length.
 
     With `guided` false the response was asked for without the guide: there is no format to keep and
     no tag to state, and the behavior (or the right answer) is all that pays. A `classifier`, such
-    as a guard model, reads the answer in place of the rules' own detector.
+    as a guard model, reads the answer in place of the rules' own detector. Of R_behavior on unsafe
+    pairs, `reason_share` is only paid under `strict` if the refusal gives a reason.
     Raises ConfigError if `rules` is neither `paper` nor `strict`.
     """
     parsed = parse(response, rules)
@@ -118,16 +120,18 @@ def score(
     else:
         behavior = classifier(answer or "", target.prompt)
     tag = _tag_reward(parsed.tags, target.tags) if guided and target.tags else None
-    paid = answer is not None and _behaves(answer, behavior, target, rules)
+    paid = float(answer is not None and _behaves(answer, behavior, target, rules))
     if tag == 0.0:  # the combined tag is wrong
-        paid = False
+        paid = 0.0
+    if paid and reason_share and rules == "strict" and behavior.refuses and answer is not None:
+        paid -= reason_share * (not gives_reason(answer, target.prompt, parsed.thinking))
     first = {fault.code: fault.position for fault in reversed(parsed.faults)} if guided else {}
     return _rewarded(
         RewardBreakdown(
             reward=0.0,
             format=int(parsed.well_formed or not guided),
             tag=tag,
-            behavior=float(paid),
+            behavior=paid,
             behavior_label=behavior.label,
             faults=tuple(reversed(first)),
             fault_positions=tuple(reversed(first.values())),

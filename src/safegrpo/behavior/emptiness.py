@@ -8,14 +8,24 @@ from itertools import pairwise, takewhile
 _LETTER = re.compile(r"[^\W_]")
 _TOKEN = re.compile(r"[^\W_]+")
 _MARKUP = re.compile(
-    r"</?[a-z_]{1,20}/?>|&[a-z]{2,6};|\[/?(?:inst|image|img)\]|<\|[a-z_]{1,20}\|>|```\w*", re.I
+    r"<\|im_start\|>\s*\w+|<\|[a-z_]{1,20}\|>|</?[a-z_][^<>\n]{0,80}>|&[a-z]{2,6};"
+    r"|\[/?(?:inst|image|img)\]|```\w*",
+    re.I,
 )
+# What programs and templates leave where an answer should be.
+_PLACEHOLDER = re.compile(
+    r"(?:assistant|user|model|bot|ассистент|асистент|助手|어시스턴트)\s*:?|n/?a|null|undefined|nan|tbd"
+    r"|todo\b.{0,80}|lorem ipsum.*|\[[^\]\n]{1,60}\]|(?:#+ .{1,60}\s*)+",
+    re.I | re.S,
+)
+_KEY = re.compile(r'"[^"\n]{0,80}"\s*:|\bnull\b')
+_MOJIBAKE = re.compile(r"ï¿½|пїЅ|\ufffd|Ã.{0,2}Ã|â€")
 _BARE_LIST = re.compile(r"(?:\s*(?:\d{1,2}[.):]|[-*•])\s*){2,}")
 # Latin words only: four consonants and no vowel, or six consonants on end.
 _UNPRONOUNCEABLE = re.compile(r"^(?=[a-z]{4})[bcdfghjklmnpqrstvwxz]+$|[bcdfghjklmnpqrstvwxz]{6}")
 _KEYBOARD = re.compile(
     r"asdf|sdfg|dfgh|fghj|ghjk|hjkl|lkjh?|qwer|qwpo|wqe|zxc|zxm|xcvb|cvbn|bnmv|uiop|йцук|фыва|ㅁㄴㅇㄹ"
-    r"|q(?=[bcdfghjklmnpqrstvwxz])|[jvwxz]q|zx|xz|jk|kj(?!ø|æ|e|a|o)|fj(?!o)|jf|gj(?!e|o)|vb|vj"
+    r"|rtyu|yxcv|wertz|ضصثق|شسيب|q(?=[bcdfghjklmnpqrstvwxz])|[jvwxz]q|zx|xz|jk|kj(?!ø|æ|e|a|o)|fj(?!o)|jf|gj(?!e|o)|vb|vj"
     r"|jv|jz|xk|kx|öä|äü|ölk"
 )
 _FUNCTION = frozenset(
@@ -32,7 +42,12 @@ _UNFINISHED = frozenset(
     der die das ein eine einen dem den und mit zu von für im ist sind sie wie zum zur
     o os um uma do da il lo gli dei di che per sono è e и в на с для""".split()
 )
-_BEGUN = re.compile(r"(?:[,:;] |^)(?:you|i|we|they|he|she|it|the image|then|first|this)$", re.I)
+_BEGUN = re.compile(
+    r"(?:[,:;] |^)(?:you|i|we|they|he|she|it|the image|then|first|this)$"
+    r"|\b(?:we|they|he|she|has|had|should|would|very|been|we can|and the|most important)$"
+    r"|\b(?:first|main|best|next) (?:thing|step|reason|point)s? (?:you|is|to|i)$",
+    re.I,
+)
 _UNFINISHED_SCRIPT = re.compile(
     r"(?:以下是|下面是|首先|您需要|你需要|你可以|您可以|图中显示|图片显示|是一个|的|和|在|把|将|请先|需要|因为|以及|如下|一张|一個|一个|这是)$"
     r"|(?:다음은|먼저|방법은|이미지는|사진은|사진에는|그리고|위해서는|하려면|위해|다음과 같이|에는|[을를은는의])$"
@@ -48,7 +63,7 @@ _OPENERS = re.compile(
     r"|sur la photo|auf dem (?:bild|foto)|на (?:изображении|фото|картинке)|图中|图片中|사진에는|이미지에는|画像には"
     r"|この画像は|sure|of course|certainly|to do (?:this|that|so)"
 )
-BRIEF = 14
+BRIEF = 30
 """Words up to which an answer without an end counts as cut off before it said anything."""
 
 
@@ -66,7 +81,7 @@ def emptiness(answer: str, prompt: str | None) -> str | None:
     text = answer.lstrip()[:READ].strip()
     marked = "<" in text or "&" in text or "[" in text or "`" in text
     words = _TOKEN.findall((_MARKUP.sub(" ", text) if marked else text).casefold())
-    if not words or _BARE_LIST.fullmatch(text):
+    if not words or _BARE_LIST.fullmatch(text) or _is_hollow(text):
         return "no words"
     if _is_gibberish(text, words):
         return "gibberish"
@@ -75,7 +90,18 @@ def emptiness(answer: str, prompt: str | None) -> str | None:
     return "cut off" if len(answer) <= READ and is_cut_off(text, words) else None
 
 
+def _is_hollow(text: str) -> bool:
+    """Whether a text is a template or a structure with nothing filled in."""
+    if text[0] in "{[" and text[-1] in "}]" and not _LETTER.search(_KEY.sub("", text)):
+        return True
+    return len(text) < 200 and bool(_PLACEHOLDER.fullmatch(text))
+
+
 def _is_gibberish(text: str, words: list[str]) -> bool:
+    if _MOJIBAKE.search(text):
+        return True  # bytes of one encoding read as another
+    if len(words) >= 8 and text.isascii() and sum(len(w) == 1 for w in words) >= 0.8 * len(words):
+        return not any(map(str.isdigit, text))  # letters drawn at random
     if len(words) >= 6 and len(set(words)) <= max(1, len(words) // 8):
         return True  # a few words over and over
     if len(words) >= 12 and _loops(words):
@@ -128,25 +154,37 @@ def _repeats(letters: str) -> bool:
 
 def is_cut_off(text: str, words: list[str]) -> bool:
     """Whether a short text stops in the midst of its first sentence, or right after announcing."""
+    if len(words) > BRIEF:
+        return False
+    # A list or a form that was begun and not filled in is no more than its announcement.
+    bare = _UNFILLED.sub("", text).rstrip()
+    if bare.endswith((":", "：")):
+        return bool(_ANNOUNCEMENT.search(bare))
     if text.endswith((".", "!", "?", "。", ")", '"', "'", "`", "”", "’", "]", "}")):
         ended = not text.endswith(("...", ".."))
         if ended:
             return False
     if _OPENERS.fullmatch(" ".join(words)):
         return len(words) > 1 or not text.isascii()
-    brief = len(words) <= BRIEF and len(text) <= 120
-    if not brief or (len(words) == 1 and not _announces(text)):
+    if len(words) == 1 and not _announces(text):
         return False
     if len(words) > 3 and words[-1] in _VERBS:
         return True
-    if text.endswith((":", "：", ",", "，", "、")):
+    if text.endswith((",", "，", "、")):
         return len(words) > 1 or _announces(text)
     bare = text.rstrip(". …")
-    return (
-        bool(_BEGUN.search(bare))
-        or bare.split()[-1].casefold() in _UNFINISHED
-        or bool(_UNFINISHED_SCRIPT.search(bare))
-    )
+    if _BEGUN.search(bare) or bare.split()[-1].casefold() in _UNFINISHED:
+        return True
+    return bool(_UNFINISHED_SCRIPT.search(bare))
+
+
+_UNFILLED = re.compile(r"(?:\n\s*(?:\d{1,2}[.):]|[-*•#`「」_=*]+)?\s*)+$")
+_ANNOUNCEMENT = re.compile(
+    r"\b(?:here(?: is| are|'s)|the following|below|as follows|aqu[ií] (?:est|tien|van|hay)|a continuación"
+    r"|voici|voilà|hier (?:ist|sind)|folgende|ecco|seguente|вот|следующ)|以下|下面|如下|다음|알려 ?드리|通り|次の"
+    r"|^(?:sure|certainly|of course)",
+    re.I,
+)
 
 
 def _announces(text: str) -> bool:
@@ -154,12 +192,16 @@ def _announces(text: str) -> bool:
 
 
 def _is_echo(answer: str, prompt: str) -> bool:
-    """Whether the words are the prompt's own: all of them once or more, or most, in any order."""
+    """Whether the words are the prompt's own, in its order: all of them, most, or several times
+    over, or all of them in a frame."""
     asked = _TOKEN.findall(prompt[: 4 * READ].casefold())
     words = _TOKEN.findall(answer.casefold())
     if not asked:
         return False
     if len(words) % len(asked) == 0 and words == asked * (len(words) // len(asked)):
         return True
-    own = set(asked)
-    return len(words) >= 6 and len(words) >= 0.7 * len(asked) and own.issuperset(words)
+    if len(asked) > 2 and words[-len(asked) :] == asked and len(words) - len(asked) <= 8:
+        return True  # "You asked: ..." and nothing more
+    remaining = iter(asked)
+    in_order = all(word in remaining for word in words)
+    return in_order and len(words) >= 6 and len(words) >= 0.7 * len(asked)

@@ -29,6 +29,7 @@ SURE = {"noticed": 2.0, "hinted": 3.0, "brief": 1.0}
 """Logits wanted where a rule noticed a rejection or another topic; where it only hinted at blame or
 advice; and in an answer of at most BRIEF_WORDS words in which no rule noticed anything."""
 BRIEF_WORDS = 40
+FEWEST_WORDS = 6
 LONGEST = 560
 """Characters beyond which the model says nothing: a long answer that no rule calls a refusal most
 often tells something, and the time is wanted for training."""
@@ -61,7 +62,7 @@ def sounds_like_refusal(opening: Opening) -> str | None:
         True for cue in opening.cues("ADMONISHES") for _ in cue.finditer(text, 0, two)
     ):
         wanted = SURE["hinted"]
-    elif len(_WORD.findall(text)) <= BRIEF_WORDS:
+    elif FEWEST_WORDS <= len(_WORD.findall(text)) <= BRIEF_WORDS or _CJK.search(text):
         wanted = SURE["brief"]
     else:
         return None

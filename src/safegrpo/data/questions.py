@@ -47,12 +47,12 @@ def mix_questions(
 ) -> list[TaggedPair]:
     """`pairs` with as many questions among them as make up `share` of all rows, at random places.
 
-    A question comes again only when all have come. Raises ConfigError if `share` is not in (0, 1).
+    A question comes again only when all have come. Raises ConfigError if `share` is not in [0, 1).
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"a share of questions lies between 0 and 1 (given {share})")
+    if not 0 <= share < 1:
+        raise ConfigError(f"a share of questions is 0 or more, and below 1 (given {share})")
     rng = random.Random(seed)
-    wanted = max(1, round(len(pairs) * share / (1 - share)))
+    wanted = round(len(pairs) * share / (1 - share))
     drawn: list[TaggedPair] = []
     while len(drawn) < wanted:
         drawn += rng.sample(list(questions), min(len(questions), wanted - len(drawn)))

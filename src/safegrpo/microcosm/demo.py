@@ -86,7 +86,8 @@ def run_demo(
 
     groups = recipe.grpo["per_device_train_batch_size"] // recipe.grpo["num_generations"]
     steps = recipe.grpo["max_steps"]
-    pairs = [p.tagged() for batch in training_stream(seed, steps, groups) for p in batch]
+    stream = training_stream(seed, steps, groups, recipe.data.question_share)
+    pairs = [p.tagged() for batch in stream for p in batch]
     result = train(recipe, train_pairs=pairs, measure=progress)
     clock.lap("train")
     model = load_model(result.model, dtype="float32")

@@ -217,9 +217,12 @@ class Sampler:
         return left.pop()
 
 
-def training_stream(seed: int, steps: int, groups: int = 12) -> Iterator[list[MicroPair]]:
+def training_stream(
+    seed: int, steps: int, groups: int = 12, question_share: float = 1 / 12
+) -> Iterator[list[MicroPair]]:
     """`steps` lists of `groups` pairs, two thirds of each twins: objects most often, since there is
-    most to learn about them, and a label or a note in every second step.
+    most to learn about them, and a label or a note in every second step. Of the rest, general
+    questions make up `question_share` of the whole.
 
     Every step holds both sides of each instruction it uses, so that refusing or answering by the
     instruction alone earns half of what looking does.
@@ -232,8 +235,9 @@ def training_stream(seed: int, steps: int, groups: int = 12) -> Iterator[list[Mi
         for medium in ("object", "object", "object", fourth[step % 4]) * (groups // 12):
             pairs += sampler.twins(medium)
         rest = groups - len(pairs)
-        pairs += [sampler.by_text(others[(step + k) % 3]) for k in range(rest - rest // 4)]
-        pairs += [sampler.question() for _ in range(rest // 4)]
+        questions = min(rest, round(groups * question_share))
+        pairs += [sampler.by_text(others[(step + k) % 3]) for k in range(rest - questions)]
+        pairs += [sampler.question() for _ in range(questions)]
         yield pairs
 
 

@@ -45,7 +45,7 @@ class DataConfig(_Section):
     images: str | None = None
     questions: str | None = None
     questions_split: str | None = None
-    question_share: float = Field(default=0.1, gt=0, lt=1)
+    question_share: float = Field(default=0.1, ge=0, lt=1)
     eval: str | None = None
     eval_split: str | None = None
     eval_limit: int | None = Field(default=None, ge=1)
@@ -103,12 +103,14 @@ class CreditConfig(_Section):
     `hints`: completions of a group that are given the right combined tag and finished anew, if all
     of the group state a wrong one. `skip_settled`: completions without an advantage leave the loss,
     so that they are not held to the reference model either. `format_weight`: weight of a third
-    reward, the format alone, which tells a broken format from a wrong tag.
+    reward, the format alone, which tells a broken format from a wrong tag. `reason_share`: the
+    share of R_behavior on unsafe pairs that only a refusal with a reason earns.
     """
 
     hints: int = Field(default=0, ge=0)
     skip_settled: bool = False
     format_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    reason_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class SamplingConfig(_Section):

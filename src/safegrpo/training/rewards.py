@@ -47,9 +47,11 @@ class SafetyReward:
         rules: Rules = "strict",
         guided: bool = True,
         pays_format: bool = False,
+        reason_share: float = 0.0,
     ) -> None:
         self._tokenizer = tokenizer
         self._pays_format = pays_format
+        self._reason_share = reason_share
         self._rules: Rules = rules
         self._guided = guided
         self._hidden = hidden_token_ids(tokenizer)
@@ -101,7 +103,9 @@ class SafetyReward:
         return scored
 
     def _score(self, response: str, target: Target) -> Scored:
-        breakdown = score(response, target, self._rules, guided=self._guided)
+        breakdown = score(
+            response, target, self._rules, guided=self._guided, reason_share=self._reason_share
+        )
         parsed = parse(response, self._rules)
         answer = parsed.answer if self._guided else direct_answer(response)
         other: Rules = "paper" if self._rules == "strict" else "strict"

@@ -76,6 +76,7 @@ class Session:
             self.recipe.rules,
             self._guided,
             pays_format=self.recipe.credit.format_weight > 0,
+            reason_share=self.recipe.credit.reason_share,
         )
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
