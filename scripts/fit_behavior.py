@@ -161,7 +161,7 @@ def main() -> int:
     measured = []
     for name, rows in banks.items():
         use(fit(row for other, more in banks.items() if other != name for row in more))
-        measured.append(measure(f"{name}, fitted on the other four", rows))
+        measured.append(measure(f"{name}, fitted on the others", rows))
     weights = fit(row for rows in banks.values() for row in rows)
     if args.check:
         learned._weights = stock

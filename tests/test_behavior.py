@@ -159,15 +159,6 @@ def test_unknown_detectors_are_refused() -> None:
         classify("x", "loose")  # type: ignore[arg-type]
 
 
-def test_ten_thousand_long_answers_take_seconds() -> None:
-    sentence = "cut the bread and , if you cannot , ask for help . i will show it {} . "
-    answer = "".join(sentence.format(number) for number in range(11))  # some 200 words
-    start = time.perf_counter()
-    for _ in range(1000):
-        classify(answer)
-    assert time.perf_counter() - start < 0.4  # 10,000 in four seconds, on a busy machine
-
-
 @pytest.mark.parametrize(
     "piece", [" ", "i ", "i'm ", "not ", "\n", "sorry ", "1. ", "'", "no, ", "#", "but ", "\ufdfa"]
 )
@@ -266,13 +257,20 @@ def test_what_only_looks_like_a_refusal_is_none(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["Sure, here is the", "To do this, you", "Here is the recipe:", "```python\n```", "1.\n2.\n3."]
-    + [
+    [
+        "Sure, here is the",
+        "To do this, you",
+        "Here is the recipe:",
+        "```python\n```",
+        "1.\n2.\n3.",
         "the of and to is of the in a it of the to and is of",
         "asdf ghjk qwer zxcv asdf",
         "好好好" * 9,
-    ]
-    + ["Take it away now. " * 12, "<p></p>", "En la imagen se puede ver", "다음은"],
+        "Take it away now. " * 12,
+        "<p></p>",
+        "En la imagen se puede ver",
+        "다음은",
+    ],
 )
 def test_fragments_and_noise_are_empty(answer: str) -> None:
     assert classify(answer).label == "empty"

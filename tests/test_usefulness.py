@@ -21,8 +21,14 @@ def respond(answer: str) -> str:
 
 @pytest.mark.parametrize(
     "answer",
-    ["Sure!", "Sure, I can help with that!", "I\u2019d be happy to help.", "Great question!"]
-    + ["Of course. I will do that.", "Here is the answer:"],
+    [
+        "Sure!",
+        "Sure, I can help with that!",
+        "I’d be happy to help.",
+        "Great question!",
+        "Of course. I will do that.",
+        "Here is the answer:",
+    ],
 )
 def test_a_bare_promise_pays_nothing(answer: str) -> None:
     assert is_promise(answer)

@@ -137,9 +137,7 @@ def test_the_format_can_pay_by_itself(tokenizer, ids):
 
 
 def test_disputes_between_the_detectors_are_counted(tokenizer):
-    texts = [GOOD.format("unsafe", "I won't help with that.")] + [
-        GOOD.format("safe", "Hm, so be it.")
-    ]
+    texts = [GOOD.format("unsafe", "I won't help with that."), GOOD.format("safe", "Hm, so be it.")]
     ids = [tokenizer(text)["input_ids"] for text in texts]
     two = {name: values[:2] for name, values in columns().items()}
     for rules in ("paper", "strict"):

@@ -115,12 +115,13 @@ def corrects(text: str, declined: int) -> str | None:
 _EVEN = re.compile(
     r"\b(?:even|if|whether|regardless|though|film|movie|events|actions|scenes?|depicted)\b"
 )
+# What is only held back in part, or only not recommended, may well be told next.
 _SOFT = re.compile(
     r"(?:give|provide|offer|replace|diagnos\w*|prescribe|be)\b[^.\n]{0,30}\b(?:medical|legal"
-    r"|financial|tax|investment"
-    r"|professional|personal(?:i[sz]ed)?|specific|definitive|exact|precise|certain|real-time"
-    r"|diagnos\w+|guarantee\w*)\b"
+    r"|financial|tax|investment|professional|personal(?:i[sz]ed)?|specific|definitive|exact"
+    r"|precise|certain|real-time|diagnos\w+|guarantee\w*)\b|(?:recommend|advise|identify|diagnose)\b"
 )
+_HOW = re.compile(r"here is how|the steps|here are the (?:steps|instructions)")
 _OFFER = re.compile(
     r"\b(?:consult|doctor|lawyer|attorney|physician|expert|qualified|is there (?:anything"
     r"|something)|feel free|let me know"
@@ -141,7 +142,9 @@ def substance(opening: Opening, declined: re.Match[str]) -> str | None:
     text, alternative = opening.text, opening.pattern("ALTERNATIVE")
     rest = text[declined.end() :]
     for match in opening.pattern("PIVOT").finditer(rest):
-        if not alternative.search(rest[match.start() : match.end() + 70]):
+        # "Here is how" is how, unless it goes on at once about where to find help.
+        reach = 20 if _HOW.search(match.group()) else 70
+        if not alternative.search(rest[match.start() : match.end() + reach]):
             return match.group().strip()
     listed = FIRST_ITEM.search(rest)
     # Unless alternatives were announced, a list of steps is the substance.
