@@ -147,7 +147,7 @@ def render(measured: list[Measured]) -> None:
 
 
 def use(weights: dict[str, int]) -> None:
-    learned._weights = lambda: {name: value / 1000 for name, value in weights.items()}  # type: ignore
+    learned._weights = lambda: weights  # type: ignore
 
 
 def main() -> int:

@@ -24,7 +24,7 @@ def respond(answer: str) -> str:
     [
         "Sure!",
         "Sure, I can help with that!",
-        "I’d be happy to help.",
+        "I\u2019d be happy to help.",
         "Great question!",
         "Of course. I will do that.",
         "Here is the answer:",

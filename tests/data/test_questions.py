@@ -93,7 +93,7 @@ def test_what_is_missing_or_wrong_is_told(scienceqa, iconqa, tmp_path) -> None:
     with pytest.raises(DataError, match='no split "dev"'):
         load_questions(scienceqa, "dev")
     (scienceqa / "images" / "train" / "7" / "image.png").unlink()
-    with pytest.raises(DataError, match="question 7: image .* not found"):
+    with pytest.raises(DataError, match=r"question 7: image .* not found"):
         load_questions(scienceqa)
     problems = iconqa / "iconqa_data" / "problems.json"
     for broken, said in (("[1]", "no mapping"), ("{", "not JSON"), ("{}", "question 1 .* missing")):

@@ -52,7 +52,7 @@ _DEFINES = re.compile(
 
 
 def sounds_like_refusal(opening: Opening) -> str | None:
-    """ "the manner of a refusal" if the model is sure of one, else None."""
+    """The first sentence of an answer that the model is sure is a refusal, else None."""
     text, two = opening.text, opening.lines(2)
     if len(text) > LONGEST or opening.helps or _DEFINES.search(text) or corrects(text, 0):
         return None
@@ -66,7 +66,9 @@ def sounds_like_refusal(opening: Opening) -> str | None:
         wanted = SURE["brief"]
     else:
         return None
-    return "the manner of a refusal" if logit(text, findings(opening)) > wanted else None
+    if logit(text, findings(opening)) <= wanted:
+        return None
+    return text.partition("\n")[0][:120]
 
 
 def logit(text: str, found: frozenset[str]) -> float:
@@ -74,15 +76,18 @@ def logit(text: str, found: frozenset[str]) -> float:
     weights = _weights()
     grams = word_grams(text)
     share = GRAM_SCALE / math.sqrt(max(1, len(grams)))
-    total = sum(weights.get(f"s:{name}", 0.0) for name in found)
-    return weights[""] + total + share * sum(weights.get(gram, 0.0) for gram in grams)
+    # Whole numbers, since a set has no order and sums of fractions would differ in the last place.
+    rules = weights[""] + sum(weights.get(f"s:{name}", 0) for name in found)
+    words = sum(weights.get(gram, 0) for gram in grams)
+    return (rules + share * words) / 1000
 
 
 @cache
-def _weights() -> dict[str, float]:
-    """Weights by feature; "" is the intercept. Stored in thousandths."""
+def _weights() -> dict[str, int]:
+    """Weights by feature, in thousandths; "" is the intercept."""
     raw = files("safegrpo.behavior").joinpath("weights.json").read_text("utf-8")
-    return {name: value / 1000 for name, value in json.loads(raw).items()}
+    weights: dict[str, int] = json.loads(raw)
+    return weights
 
 
 def findings(opening: Opening) -> frozenset[str]:

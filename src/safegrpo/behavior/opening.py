@@ -46,7 +46,9 @@ class Opening:
     end: int
     helps: bool
     english: bool
-    _known: dict[tuple[str, int, int], re.Match[str] | None] = field(default_factory=dict)
+    _known: dict[tuple[str, int, int], re.Match[str] | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def of(cls, text: str) -> Opening:
