@@ -50,7 +50,8 @@ Case = tuple[int, str, Path, Sequence[str]]
 
 OPTIONS: dict[str, Sequence[str]] = {
     "one-sum": ["grpo.multi_objective_aggregation=sum_then_normalize"],
-    "hints": ["credit.hints=1"],
+    "no-hints": ["credit.hints=0"],
+    "one-hint": ["credit.hints=1"],
     "skip-settled": ["credit.skip_settled=true"],
     "format-by-itself": ["credit.format_weight=0.2"],
     "rows-shuffled": ["grpo.shuffle_dataset=true"],

@@ -142,11 +142,11 @@ class SafeGRPOTrainer(GRPOTrainer):
             prompt_ids, images, multimodal_fields, num_generations, has_tool_images
         )
         if self.credit.hints and self.model.training:
-            self._finish_hinted(prompt_ids, completion_ids)
+            self._finish_hinted(completion_ids)
         self.check_completions(completion_ids)
         return completion_ids, logprobs
 
-    def _finish_hinted(self, prompt_ids: Any, completion_ids: list[list[int]]) -> None:
+    def _finish_hinted(self, completion_ids: list[list[int]]) -> None:
         """Replace completions of all-wrong groups by ones that begin with the right tag."""
         rows, prompts = self._batch_rows, self._batch_prompts
         prefixes = hinted_prefixes(completion_ids, rows, self._tokenizer, self.credit.hints)
