@@ -18,6 +18,7 @@ _PLAIN = str.maketrans(
 # Letters of other scripts that look like Latin ones: a disguise, unless a word is all of them.
 _LOOKALIKES = str.maketrans("аеіорсухѕјԁһӏνοαυ", "aeiopcyxsjdhlvoau")
 _MIXED = re.compile(r"(?=\w*[a-z])(?=\w*[аеіорсухѕјԁһӏνοαυ])\w+")
+_FOREIGN = re.compile("[аеіорсухѕјԁһӏνοαυ]")
 _DOTTED_I = "i\u0307"  # what lower() makes of the Turkish capital
 
 _SHORT = re.compile(r"(m|s|re|ve|ll|d|t)(?![^\W_])")
@@ -42,7 +43,8 @@ def normalise(text: str) -> str:
     text = text.lower()
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).replace(_DOTTED_I, "i").lower().translate(_PLAIN)
-        text = _MIXED.sub(lambda match: match.group().translate(_LOOKALIKES), text)
+        if _FOREIGN.search(text):
+            text = _MIXED.sub(lambda match: match.group().translate(_LOOKALIKES), text)
     if any(sign in text for sign in "*_#>~`"):
         text = _MARKDOWN.sub("", text.replace("`", "'"))
     if "  " in text or "\t" in text or "\r" in text or "\x0c" in text or not text.isascii():
