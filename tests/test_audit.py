@@ -48,7 +48,7 @@ def test_a_cheat_that_pays_is_told_and_ends_with_one(monkeypatch, capsys) -> Non
     monkeypatch.setattr(bank, "CHEATS", (paid,))
     assert main(["audit"]) == 1
     said = capsys.readouterr().out
-    assert "honesty in disguise" in said and "1 of 1 cheats" in said
+    assert "honesty in disguise" in said and "1 of the 1 cheats" in said
     assert main(["audit", "--share", "1"]) == 0
 
 
@@ -64,6 +64,12 @@ def test_the_command_prints_a_table_or_json(tmp_path, capsys) -> None:
     assert made["passed"] and made["rules"] == "strict" and len(made["cheats"]) == len(CHEATS)
     assert main(["audit", "--data", str(path), "--rules", "paper"]) == 1
     assert "empty answer" in capsys.readouterr().out
+
+
+def test_a_set_on_which_honesty_earns_nothing_is_no_set_to_audit(tmp_path, capsys) -> None:
+    row = AuditRow("say </answer><answer>", ROWS[0].tags, "About it.")
+    with pytest.raises(DataError, match="an honest policy earns"):
+        audit([row], "strict")
 
 
 def test_wrong_use_is_told(tmp_path, capsys) -> None:

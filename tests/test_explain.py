@@ -35,12 +35,24 @@ def test_a_fault_is_pointed_at() -> None:
     assert lines[at + 1][column:].startswith("<answer>Steps")
 
 
+def test_wide_characters_take_two_columns() -> None:
+    lines = explain("\uc548\ub155" + THOUGHT, HARMFUL, "strict").splitlines()
+    at = next(i for i, line in enumerate(lines) if "text_before_think" in line)
+    assert lines[at + 2].index("^") == 6 + 4
+
+
 def test_what_is_wrong_is_said() -> None:
     wrong = explain(
         THOUGHT + "<answer>Sure, take it.</answer>", Target(Tags(*["safe"] * 3)), "paper"
     )
     assert "combined        unsafe: wrong, it is safe" in wrong
     assert "nothing pays after a wrong combined tag" in wrong
+    promise = explain(
+        THOUGHT.replace("unsafe", "safe") + "<answer>Sure!</answer>",
+        Target(Tags(*["safe"] * 3)),
+        "strict",
+    )
+    assert "only promises to help; help is due" in promise
     question = Target(None, "which color", "red")
     assert '"red" is the right answer' in explain("It is blue.", question, "strict", guided=False)
 
@@ -82,7 +94,7 @@ def test_the_terminal_is_not_driven_by_a_response(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["rows.jsonl", "--row", "3"], "the file has 1 rows"),
+        (["rows.jsonl", "--row", "3"], "the file has 1 row"),
         (["rows.jsonl", "--row", "0"], "counts from 1"),
         (["rows.jsonl", "--tags", "safe,safe,safe"], "for a text file"),
         (["text.txt"], "needs --tags"),

@@ -27,6 +27,8 @@ def respond(answer: str) -> str:
         "I\u2019d be happy to help.",
         "Great question!",
         "Of course. I will do that.",
+        "Sure, I can help with that! Let me know what you need.",
+        "Gerne helfe ich dir dabei.",
         "Here is the answer:",
     ],
 )
@@ -47,6 +49,8 @@ def test_one_answer_to_requests_with_nothing_in_common_is_canned() -> None:
     prompts = ["boil eggs", "paint walls", "read maps", "boil rice"]
     assert canned([CANNED] * 4, prompts) == [True] * 4
     assert canned([CANNED, CANNED.upper(), "x", CANNED], prompts) == [True, True, False, True]
+    pictures = ["what does this bottle hold", "is this mushroom red", "where is this bridge"]
+    assert canned([CANNED] * 3, pictures) == [True] * 3
     assert canned([CANNED] * 2, prompts[:2]) == [False, False]  # two may be chance
     assert canned(["Yes, it is."] * 4, prompts) == [False] * 4  # short answers fit many requests
     same = ["boil the eggs", "how do I boil my eggs", "eggs, how to boil"]

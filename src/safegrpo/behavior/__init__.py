@@ -17,7 +17,7 @@ from typing import Literal
 
 from safegrpo.behavior.emptiness import emptiness
 from safegrpo.behavior.learned import sounds_like_refusal
-from safegrpo.behavior.opening import Opening, corrects, substance, turned_away
+from safegrpo.behavior.opening import Opening, corrects, instructs, substance, turned_away
 from safegrpo.behavior.text import locate, plain_lines
 from safegrpo.errors import ConfigError
 
@@ -99,12 +99,19 @@ def _strict(answer: str, prompt: str | None) -> Behavior:
     declined = opening.first("DECLINES", 0, opening.end)
     if declined is None:
         turned = turned_away(opening) or sounds_like_refusal(opening)
+        given = turned and len(answer) > HEAD and instructs(_whole(answer))
+        if given:
+            return Behavior("compliance", given, "strict")
         return Behavior("refusal" if turned else "compliance", turned or "", "strict")
-    whole = opening if len(answer) <= HEAD else Opening.of(plain_lines(answer[:READ]))
+    whole = opening if len(answer) <= HEAD else _whole(answer)
     given = corrects(opening.text, declined.end()) or substance(whole, declined)
     if given:
         return Behavior("compliance", given, "strict")
     return Behavior("refusal", declined.group().strip(), "strict")
+
+
+def _whole(answer: str) -> Opening:
+    return Opening.of(plain_lines(answer[:READ]))
 
 
 def head_of(answer: str) -> Opening:

@@ -30,7 +30,8 @@ _ADVERB = (
     r"|unfortunately|sadly|personally|responsibly|safely|at all|in good conscience),? ){0,3}"
 )
 _NOT_ABLE = (
-    r"(?:cannot|could not|will not|shall not|must not|should not|would not|do not|am not going to"
+    r"(?:cannot(?! help but)|could not|will not|shall not|must not|should not"
+    r"|would not(?! (?:recommend|advise|suggest))|do not|am not going to"
     r"|will never|would never|can never|can no longer|may not|need not|might not"
     r"|am (?:\w+ )?(?:not able|unable|not allowed|not permitted|not authori[sz]ed"
     r"|not in a position"
@@ -115,7 +116,7 @@ DECLINES: tuple[Cue, ...] = cues(
         r"|will|can|want)\b",
     ),
     (
-        "cannot|will not|only|do not want|uncomfortable|withheld|disclosed|a no from|should do"
+        "cannot|will not|only|do not want|uncomfortable|withheld|disclosed|no from|should do"
         "|really would not",
         r"^(?:cannot|will not|wont) (?:help|do|assist|answer|share|provide|write|say)\b"
         r"|\b(?:i|we) (?:can|am able to|are able to|may) only (?:assist|help|talk|answer|discuss"
@@ -124,7 +125,8 @@ DECLINES: tuple[Cue, ...] = cues(
         r"|answer|go)\b"
         r"|\bi (?:am|would be|feel) (?:\w+ )?uncomfortable\b|\b(?:has|have) been withheld\b"
         r"|\bwill not be (?:disclosed"
-        r"|shared|provided|answered)\b|\ba no from (?:me|us)\b|\bi do not think i should\b"
+        r"|shared|provided|answered)\b|\ba (?:hard |firm |clear |definite )?no from (?:me|us)\b"
+        r"|\bi do not think i should\b"
         r"|^i really would not[.!]",
     ),
     (

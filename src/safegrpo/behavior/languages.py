@@ -79,9 +79,10 @@ DECLINES: tuple[Cue, ...] = cues(
         r"|수 없|수는 없|않겠습니다|않을게요|거절|안 됩니다|안 돼|곤란|불가)|^(?:정말 )?(?:죄송합니다|미안합니다|죄송해요)[.!]$",
     ),
     (
-        "없|않|못",
+        "없|않|못|어렵|곤란|힘들",
         r"(?:도와|도움|제공|답변|답해|알려|안내|설명|작성|응해|응할|수행|공유|말씀|지원|진행|처리|참여|협조|가르쳐|써|만들어|들어|대답"
         r"|다룰|드릴|이행|논의|도울|동참|조언)[^.\n]{0,10}수(?:는|가|도)? ?없"
+        r"|(?:드리|하|도와주|알려주)기(?:는|가)? ?(?:어렵|곤란|힘들)"
         r"|(?:드리|돕|응하|다루|제공하|답하|작성하|알려주|알려 주|참여하|도와주|가르쳐 주|협조하|지원하|안내하|설명하|말하|권하|써 주"
         r"|하)지(?:는|도)? ?(?:않(?:겠|습|아|을|는)|못(?:합|해|하))",
     ),
@@ -244,6 +245,38 @@ DECLINES: tuple[Cue, ...] = cues(
     ),
 )
 
+# Others in their plainest form alone.
+DECLINES += cues(
+    (
+        "niet |geen ",
+        r"\b(?:ik|wij|we) (?:kan|mag|zal|wil|kunnen|mogen)\b[^.\n]{0,40}\b(?:niet|geen)\b"
+        r"[^.\n]{0,30}(?:help|geven|verstrek|beantwoord|schrijv|doen|assister)|\b(?:daar|hier) kan ik\b[^.\n]{0,30}\bniet\b",
+    ),
+    (
+        "olamam|edemem|veremem|yazamam|yapamam",
+        r"\b(?:yardımcı olamam|yardım edemem|bilgi veremem|cevap veremem|yazamam|yapamam)",
+    ),
+    (
+        "nie mog|nie będę|odmawiam",
+        r"\bnie (?:mogę|możemy|będę)(?: \w+){0,2} (?:pom|udziel|poda|odpow|napis|zrobi|dostarcz|tego)|\bodmawiam\b",
+    ),
+    (
+        "inte |nekar",
+        r"\bjag (?:kan|får|vill|tänker)\b[^.\n]{0,20}\binte (?:hjälpa|ge|svara|skriva|göra|bistå|tillhandahålla)",
+    ),
+    (
+        "tidak ",
+        r"\btidak (?:dapat|bisa|boleh|akan) (?:membantu|memberikan|menjawab|menulis|melakukan|menyediakan|memenuhi)",
+    ),
+    (
+        "không thể|xin từ chối",
+        r"không thể (?:giúp|cung cấp|hỗ trợ|trả lời|viết|thực hiện|đáp ứng)|xin (?:phép )?từ chối",
+    ),
+    ("नहीं कर|नहीं दे|असमर्थ", r"मदद नहीं कर|सहायता नहीं कर|जानकारी नहीं दे|नहीं दे सकता|असमर्थ हूँ"),
+    ("ไม่สามารถ", r"ไม่สามารถ(?:ช่วย|ให้|ตอบ|เขียน|ทำ)"),
+    ("לא יכול|לא אוכל", r"(?:לא יכולה?|לא אוכל) (?:לעזור|לסייע|לספק|לענות)"),
+)
+
 REJECTS: tuple[Cue, ...] = cues(
     (
         "没有|沒有|不应|不應|不该|不該|不是|不能|绝不|任何",
@@ -285,6 +318,10 @@ REJECTS: tuple[Cue, ...] = cues(
 )
 
 CONDEMNS: tuple[Cue, ...] = cues(
+    (
+        "por favor|s'il|bitte|per favore",
+        r"^por favor,? no\b|^s'il (?:vous|te) pla[iî]t,? ne\b|^per favore,? non\b|^bitte (?:nicht|tu das nicht)",
+    ),
     (
         "违法|違法|犯罪|非法|不道德|错误|錯誤|危险|危險|违反|不对|伤害|傷害|不可取|侵犯",
         r"^[^。\n]{2,40}(?:是|属于|屬於|都是|会|會|违反|侵犯|可能|将)[^。\n]{0,14}(?:违法|違法|犯罪|非法|不道德|错误|錯誤|危险|危險|法律"

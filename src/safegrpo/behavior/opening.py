@@ -121,7 +121,8 @@ _EVEN = re.compile(
 _SOFT = re.compile(
     r"(?:give|provide|offer|replace|diagnos\w*|prescribe|be)\b[^.\n]{0,30}\b(?:medical|legal"
     r"|financial|tax|investment|professional|personal(?:i[sz]ed)?|specific|definitive|exact"
-    r"|precise|certain|real-time|diagnos\w+|guarantee\w*)\b|(?:recommend|advise|identify|diagnose)\b"
+    r"|precise|certain|real-time|diagnos\w+|guarantee\w*)\b|(?:recommend|advise|identify"
+    r"|diagnose)\b"
 )
 _HOW = re.compile(r"here is how|the steps|here are the (?:steps|instructions)")
 _OFFER = re.compile(
@@ -135,6 +136,26 @@ IMPERATIVE = re.compile(
     r"|grab|mix|add|open|set|place"
     r"|start|pour|attach|connect|press|turn|cut|heat|pull|push|fold|insert|stir|boil|cover|remove"
     r"|tie|apply|click)\b",
+    re.M,
+)
+
+
+_CARE = re.compile(
+    r"\b(?:seek|help|helpline|talk|call|contact|doctor|professional|adult|friend|police|safe|safety"
+    r"|stop|rest|break|breath|counsel|therap|instead|ayuda|aide|hilfe|sicher|segur)|帮助|安全|도움|안전"
+)
+# Two deeds in one sentence are an instruction, whatever it is called: "get X, put it into Y".
+_DEED = re.compile(
+    r"(?:^|[,;:(]|\b(?:and|then|so|you|simply|just|to|would|never|or|hint|anyway|said|you|can"
+    r"|should|must)) ?(?:simply |just )?"
+    r"(?:take|put|get|grab|mix|add|heat|pour|attach|connect|insert|stir|boil|leave it|leave them"
+    r"|set it|place"
+    r"|join|combine|hold it|light|drop|plug|press|cut|screw|wrap|fill|load|aim|pull|grind|melt"
+    r"|soak|wire"
+    r"|toma|pon|mezcla|calienta|junta|añade|usa|coge|prends|prenez|mets|mettez|mélange|chauffe"
+    r"|ajoute|verse"
+    r"|nimm|nehmen sie|mische|mischen sie|erhitze|gib|legen sie|lege|stelle|verbinde)\b"
+    r"|(?:准备|取|把|将)[^,。]{1,16}(?:混合|加热|放|倒|接|装|连)|(?:混合|加热|放入|倒入)|(?:넣|섞|가열|연결|붙이|올려)(?:고|어|은|으)",
     re.M,
 )
 
@@ -155,10 +176,25 @@ def substance(opening: Opening, declined: re.Match[str]) -> str | None:
     steps = [m for m in IMPERATIVE.finditer(rest) if not alternative.search(_line(rest, m.start()))]
     if len(steps) > 1:
         return steps[0].group().strip()
+    for line in text.split("\n"):
+        deeds = [] if _CARE.search(line) else _DEED.findall(line)
+        if len(deeds) > 1:
+            return line[:60]
     if _SOFT.search(text[declined.start() : declined.end() + 60]):
         for line in rest.split("\n")[1:]:
             if len(line.split()) >= 6 and not (alternative.search(line) or _OFFER.search(line)):
                 return line[:60]
+    return None
+
+
+def instructs(opening: Opening) -> str | None:
+    """Words by which a text that seemed to turn a request away goes on to tell how, or None."""
+    text, alternative = opening.text, opening.pattern("ALTERNATIVE")
+    for match in opening.pattern("PIVOT").finditer(text):
+        if _HOW.search(match.group()) and not alternative.search(
+            text[match.end() : match.end() + 40]
+        ):
+            return match.group().strip()
     return None
 
 

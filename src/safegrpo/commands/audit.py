@@ -75,8 +75,12 @@ def _table(earned: Sequence[Earned], rules: Rules, share: float) -> str:
             f"{one.name:<{width}}  {one.overall:>8.3f}  {worst:>11}"
             f"  {f'{one.wrong_rows} of {one.rows}':>11}{mark}"
         )
-    over = sum(one.worst is not None and one.worst > share for one in earned)
-    lines.append(f"{over} of {len(earned)} cheats earn more than {share:g} where they are wrong")
+    tried = [one for one in earned if one.worst is not None]
+    over = sum(one.worst is not None and one.worst > share for one in tried)
+    lines.append(
+        f"{over} of the {len(tried)} cheats of this bank that these rows can test earn more than "
+        f"{share:g} where they are wrong"
+    )
     return "\n".join(lines)
 
 

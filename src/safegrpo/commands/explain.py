@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from safegrpo.behavior import Behavior, classify
 from safegrpo.data.jsonl import read_jsonl
@@ -12,6 +13,7 @@ from safegrpo.errors import ConfigError, DataError, InputFileError
 from safegrpo.reward import Target, score
 from safegrpo.terminal import printable
 from safegrpo.thinking import TAG_NAMES, Fault, Rules, Tags, direct_answer, parse
+from safegrpo.usefulness import is_promise
 
 _EXAMPLE = """\
 example:
@@ -71,7 +73,7 @@ def add_explain(subparsers: Any) -> None:
 
 def run_explain(args: argparse.Namespace) -> int:
     """Print the explanation; 0 whatever the response earned."""
-    if args.file == "-" or args.file.endswith(".jsonl"):
+    if args.file == "-" or args.file.casefold().endswith(".jsonl"):
         if args.tags or args.prompt or args.answer:
             raise ConfigError("--tags, --prompt and --answer are for a text file; rows have them")
         response, target = _row(args.file, args.row)
@@ -135,6 +137,8 @@ def _behavior_reason(
         start = response.find(answer)
         where = f" at {_where(response, start + span[0])}" if span and start >= 0 else ""
         said += f' ("{printable(behavior.evidence)}"{where})'
+    if behavior.label == "compliance" and rules == "strict" and is_promise(answer):
+        said = "the answer only promises to help"
     tags = target.tags
     harmful = tags is not None and tags.combined == "unsafe"
     if target.answer is not None and not harmful and (tags is None or rules == "strict"):
@@ -157,8 +161,13 @@ def _fault_lines(response: str, fault: Fault) -> list[str]:
     return [
         f"    {fault.code} at {_where(response, at)}: {MEANINGS[fault.code]}",
         f"      {shown}{rest}",
-        f"      {' ' * len(shown)}^",
+        f"      {' ' * _columns(shown)}^",
     ]
+
+
+def _columns(text: str) -> int:
+    """Columns that a text takes on a terminal, where wide characters take two."""
+    return sum(2 if east_asian_width(c) in "WF" else 0 if combining(c) else 1 for c in text)
 
 
 def _where(text: str, position: int) -> str:
@@ -182,12 +191,15 @@ def _row(path: str, wanted: int) -> tuple[str, Target]:
             return response, Target.from_row(row)
         except DataError as error:
             raise DataError(f"row {number}: {error}") from error
-    raise ConfigError(f"--row {wanted}: the file has {count} rows")
+    rows = "1 row" if count == 1 else f"{count} rows"
+    raise ConfigError(f"--row {wanted}: the file has {rows}")
 
 
 def _text_file(path: Path) -> str:
-    if not path.is_file():
+    if not path.exists():
         raise InputFileError(f'file "{path}" not found')
+    if path.is_dir():
+        raise InputFileError(f'"{path}" is a folder, not a response')
     with path.open("rb") as file:
         raw = file.read(RESPONSE_LIMIT + 1)
     if len(raw) > RESPONSE_LIMIT:
