@@ -25,7 +25,7 @@ from safegrpo.behavior.opening import (
 
 GRAM_SCALE = 6.0
 """Weight of all words of an answer together beside one finding of the rules."""
-SURE = {"noticed": 2.0, "hinted": 3.0, "brief": 1.0}
+SURE = {"noticed": 2.0, "hinted": 3.0, "brief": 1.5}
 """Logits wanted where a rule noticed a rejection or another topic; where it only hinted at blame or
 advice; and in an answer of at most BRIEF_WORDS words in which no rule noticed anything."""
 BRIEF_WORDS = 40
