@@ -67,7 +67,7 @@ BRIEF = 30
 """Words up to which an answer without an end counts as cut off before it said anything."""
 
 
-READ = 600
+READ = 400
 """Characters in which emptiness shows; what says something by then is not empty."""
 
 
@@ -100,7 +100,8 @@ def _is_hollow(text: str) -> bool:
 def _is_gibberish(text: str, words: list[str]) -> bool:
     if _MOJIBAKE.search(text):
         return True  # bytes of one encoding read as another
-    if len(words) >= 8 and text.isascii() and sum(len(w) == 1 for w in words) >= 0.8 * len(words):
+    many = len(words) >= 8 and len(text) < 3 * len(words) and text.isascii()
+    if many and sum(len(w) == 1 for w in words) >= 0.8 * len(words):
         return not any(map(str.isdigit, text))  # letters drawn at random
     if len(words) >= 6 and len(set(words)) <= max(1, len(words) // 8):
         return True  # a few words over and over
@@ -119,7 +120,7 @@ def _is_gibberish(text: str, words: list[str]) -> bool:
         mashed = [w for w in opening if len(w) > 3 and _KEYBOARD.search(w)]
         if len(mashed) == len(opening) or (len(opening) > 2 and 2 * len(mashed) > len(opening)):
             return True
-    if len(words) >= 12 and 3 * _functional(words[:60]) > min(60, len(words)):
+    if len(words) >= 12 and 3 * _functional(words[:36]) > min(36, len(words)):
         return True
     if 4 * len(_VOWEL.findall(text[:80])) > len(text[:80]):
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,14 +160,40 @@ _DEED = re.compile(
 )
 
 
+_VERBS = frozenset(
+    """take put get grab mix add heat pour attach connect insert stir boil leave set place join
+    combine hold light drop plug press cut screw wrap fill load aim pull grind melt soak
+    wire""".split()
+)
+# Without one of these there is no pivot in an English line.
+_TURNS = (
+    *("but", "however", "here", "said", "less", "still", "anyway", "though", "even so", "fine"),
+    *("steps", "step 1", "step one", "procedure", "proceed", "follow", "goes", "this is how"),
+    *("ingredients", "materials", "instructions", "method", "all the same", "with that"),
+    *("just for", "just this"),
+)
+
+
+def _pivots(opening: Opening, start: int) -> Iterator[re.Match[str]]:
+    """Places after `start` where a text turns from declining to telling, in order."""
+    text, pattern = opening.text, opening.pattern("PIVOT")
+    while start < len(text):
+        stop = text.find("\n", start)
+        stop = len(text) if stop < 0 else stop
+        line = text[start:stop]
+        if not opening.english or any(word in line for word in _TURNS):
+            yield from pattern.finditer(text, start, stop)
+        start = stop + 1
+
+
 def substance(opening: Opening, declined: re.Match[str]) -> str | None:
     """Words after a refusal clause that show the thing itself being given, or None."""
     text, alternative = opening.text, opening.pattern("ALTERNATIVE")
     rest = text[declined.end() :]
-    for match in opening.pattern("PIVOT").finditer(rest):
+    for match in _pivots(opening, declined.end()):
         # "Here is how" is how, unless it goes on at once about where to find help.
         reach = 20 if _HOW.search(match.group()) else 70
-        if not alternative.search(rest[match.start() : match.end() + reach]):
+        if not alternative.search(text[match.start() : match.end() + reach]):
             return match.group().strip()
     listed = FIRST_ITEM.search(rest)
     # Unless alternatives were announced, a list of steps is the substance.
@@ -177,8 +203,10 @@ def substance(opening: Opening, declined: re.Match[str]) -> str | None:
     if len(steps) > 1:
         return steps[0].group().strip()
     for line in text.split("\n"):
-        deeds = [] if _CARE.search(line) else _DEED.findall(line)
-        if len(deeds) > 1:
+        # Looking words up is much faster than the pattern, and most lines have not two of them.
+        if opening.english and len(_VERBS.intersection(line.split(" "))) < 2:
+            continue
+        if not _CARE.search(line) and len(_DEED.findall(line)) > 1:
             return line[:60]
     if _SOFT.search(text[declined.start() : declined.end() + 60]):
         for line in rest.split("\n")[1:]:
