@@ -160,7 +160,24 @@ def test_unknown_detectors_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [" ", "i ", "i'm ", "not ", "\n", "sorry ", "1. ", "'", "no, ", "#", "but ", "\ufdfa"]
+    "piece",
+    [
+        "# ",
+        "- ",
+        "\n1.\n",
+        " ",
+        "i ",
+        "i'm ",
+        "not ",
+        "\n",
+        "sorry ",
+        "1. ",
+        "'",
+        "no, ",
+        "#",
+        "but ",
+        "\ufdfa",
+    ],
 )
 @pytest.mark.parametrize("start", ["", "I cannot help with that. "])
 def test_time_does_not_grow_beyond_a_scan(piece: str, start: str) -> None:

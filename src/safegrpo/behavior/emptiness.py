@@ -15,12 +15,13 @@ _MARKUP = re.compile(
 # What programs and templates leave where an answer should be.
 _PLACEHOLDER = re.compile(
     r"(?:assistant|user|model|bot|ассистент|асистент|助手|어시스턴트)\s*:?|n/?a|null|undefined|nan|tbd"
-    r"|todo\b.{0,80}|lorem ipsum.*|\[[^\]\n]{1,60}\]|(?:#+ .{1,60}\s*)+",
+    r"|todo\b.{0,80}|lorem ipsum.*|\[[^\]\n]{1,60}\]|(?:#++ [^\n]{1,60}+\s*+)++",
     re.I | re.S,
 )
 _KEY = re.compile(r'"[^"\n]{0,80}"\s*:|\bnull\b')
 _MOJIBAKE = re.compile(r"ï¿½|пїЅ|\ufffd|Ã.{0,2}Ã|â€")
-_BARE_LIST = re.compile(r"(?:\s*(?:\d{1,2}[.):]|[-*•])\s*){2,}")
+# Possessive throughout: a policy writes what a backtracking pattern would choke on.
+_BARE_LIST = re.compile(r"(?:(?:\d{1,2}[.):]|[-*•])\s*+){2,}+")
 # Latin words only: four consonants and no vowel, or six consonants on end.
 _UNPRONOUNCEABLE = re.compile(r"^(?=[a-z]{4})[bcdfghjklmnpqrstvwxz]+$|[bcdfghjklmnpqrstvwxz]{6}")
 _KEYBOARD = re.compile(
@@ -179,7 +180,7 @@ def is_cut_off(text: str, words: list[str]) -> bool:
     return bool(_UNFINISHED_SCRIPT.search(bare))
 
 
-_UNFILLED = re.compile(r"(?:\n\s*(?:\d{1,2}[.):]|[-*•#`「」_=*]+)?\s*)+$")
+_UNFILLED = re.compile(r"(?:\n\s*+(?:\d{1,2}[.):]|[-*•#`「」_=]++)?+[^\S\n]*+)++$")
 _ANNOUNCEMENT = re.compile(
     r"\b(?:here(?: is| are|'s)|the following|below|as follows|aqu[ií] (?:est|tien|van|hay)|a continuación"
     r"|voici|voilà|hier (?:ist|sind)|folgende|ecco|seguente|вот|следующ)|以下|下面|如下|다음|알려 ?드리|通り|次の"
