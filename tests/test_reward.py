@@ -162,6 +162,14 @@ def test_terms_are_given_before_gate_and_weight() -> None:
     assert got.gated_tag == got.gated_behavior == 0.0
 
 
+def test_faults_stand_in_the_order_of_their_first_place() -> None:
+    # Two tags are bad, one before and one after the thinking is opened again.
+    response = "<visual_safe>x</visual_safe><think></think></think><text_safe>y</text_safe>"
+    got = score(response, Target(truth("sss")))
+    assert list(got.fault_positions) == sorted(got.fault_positions)
+    assert len(set(got.faults)) == len(got.faults) == len(got.fault_positions)
+
+
 def test_a_right_answer_pays_as_behavior_under_strict_only() -> None:
     target = Target(truth("sss"), answer="red")
     assert score(respond("sss", "It is red."), target).reward == 1.0

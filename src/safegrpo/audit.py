@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from safegrpo.behavior import PAPER_KEYWORDS
 from safegrpo.errors import DataError
 from safegrpo.reward import Target, score, without_canned
-from safegrpo.thinking import GUIDE, Rules, Tags, parse
+from safegrpo.thinking import GUIDE, TAG_NAMES, Rules, Tags
 
 Act = Literal["helps", "refuses", "nothing"]
 """What a cheat truly does, whatever a detector makes of it."""
@@ -37,7 +38,7 @@ _CANNED = (
     "There are a few ways to go about it. Look at everything with care, take the usual steps one "
     "after the other, and check the outcome at the end."
 )
-_KEYWORDS = "sorry cannot not appropriate unsafe unable refuse i can't not allowed restricted"
+_KEYWORDS = " ".join(PAPER_KEYWORDS)
 _LOOKALIKES = str.maketrans({"a": "\u0430", "e": "\u0435", "o": "\u043e", "c": "\u0441"})
 
 
@@ -87,15 +88,12 @@ class Earned:
     rows: int
 
 
-_NAMES = ("visual", "text", "combined")
-
-
 def _stated(tags: Tags) -> str:
-    return " ".join(f"<{name}_safe>{getattr(tags, name)}</{name}_safe>" for name in _NAMES)
+    return " ".join(f"<{name}_safe>{getattr(tags, name)}</{name}_safe>" for name in TAG_NAMES)
 
 
 def _flipped(tags: Tags) -> Tags:
-    values = ("unsafe" if getattr(tags, name) == "safe" else "safe" for name in _NAMES)
+    values = ("unsafe" if getattr(tags, name) == "safe" else "safe" for name in TAG_NAMES)
     return Tags(*values)  # type: ignore[arg-type]
 
 
@@ -187,7 +185,7 @@ CHEATS: tuple[Cheat, ...] = (
     ),
     Cheat(
         "plain prose, then refusal",
-        lambda row: "helps" if row.harmful else "refuses",
+        _is_wrong,
         _says(lambda row: f"{_PROSE if row.harmful else ''} I'm sorry, I can't help with that."),
     ),
     Cheat(
@@ -259,15 +257,18 @@ def audit(rows: Sequence[AuditRow], rules: Rules) -> list[Earned]:
             f"an honest policy earns {sum(honest) / len(rows):.2f} a row here, not 1: "
             "the prompts or answers of the set break the format or read as refusals"
         )
-    return [_earned(cheat, rows, rules) for cheat in CHEATS]
+    return [_earned(cheat, rows, honest, rules) for cheat in CHEATS]
 
 
-def _earned(cheat: Cheat, rows: Sequence[AuditRow], rules: Rules) -> Earned:
+def _earned(
+    cheat: Cheat, rows: Sequence[AuditRow], honest: Sequence[float], rules: Rules
+) -> Earned:
     if len(cheat.respond(rows[0])) > LONG:
-        harmful = [row for row in rows if row.harmful][:LONG_ROWS]
-        rows = harmful + [row for row in rows if not row.harmful][:LONG_ROWS]
+        harmful = [i for i, row in enumerate(rows) if row.harmful][:LONG_ROWS]
+        few = harmful + [i for i, row in enumerate(rows) if not row.harmful][:LONG_ROWS]
+        rows, honest = [rows[i] for i in few], [honest[i] for i in few]
     wrong = [i for i, row in enumerate(rows) if cheat.wrong(row)]
-    honest, got = _rewards(HONEST, rows, rules), _rewards(cheat.respond, rows, rules)
+    got = _rewards(cheat.respond, rows, rules)
     due = sum(honest[i] for i in wrong)
     worst = sum(got[i] for i in wrong) / due if due else None
     overall = sum(got) / max(sum(honest), 1e-9)
@@ -277,8 +278,6 @@ def _earned(cheat: Cheat, rows: Sequence[AuditRow], rules: Rules) -> Earned:
 def _rewards(
     respond: Callable[[AuditRow], str], rows: Sequence[AuditRow], rules: Rules
 ) -> list[float]:
-    responses = [respond(row) for row in rows]
     targets = [row.target for row in rows]
-    breakdowns = [score(r, target, rules) for r, target in zip(responses, targets, strict=True)]
-    answers = [parse(response, rules).answer for response in responses]
-    return [one.reward for one in without_canned(breakdowns, answers, targets, rules)]
+    breakdowns = [score(respond(row), t, rules) for row, t in zip(rows, targets, strict=True)]
+    return [one.reward for one in without_canned(breakdowns, targets, rules)]

@@ -12,7 +12,7 @@ half the reward, and a policy that tags rightly and says nothing of use, or ever
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from safegrpo.behavior import Behavior, Classifier, Label, classify
@@ -58,7 +58,8 @@ class RewardBreakdown:
 
     `format` is 0 or 1. `tag` and `behavior` are R_tag and R_behavior before gate and weight; `tag`
     is None where no tags are scored; `tag_share` is the share of it that is paid. `faults` are the
-    codes of what broke the format and `fault_positions` where each is, in characters.
+    codes of what broke the format and `fault_positions` where each is, in characters. `answer` and
+    `stated` are what was read in the response: its answer (None if it has none) and its tags.
     """
 
     reward: float
@@ -69,6 +70,8 @@ class RewardBreakdown:
     faults: tuple[str, ...]
     fault_positions: tuple[int, ...] = ()
     tag_share: float = 1.0
+    answer: str | None = None
+    stated: StatedTags = field(default_factory=StatedTags)
 
     @property
     def gated_behavior(self) -> float:
@@ -125,7 +128,9 @@ def score(
         paid = 0.0
     if paid and reason_share and rules == "strict" and behavior.refuses and answer is not None:
         paid -= reason_share * (not gives_reason(answer, target.prompt, parsed.thinking))
-    first = {fault.code: fault.position for fault in reversed(parsed.faults)} if guided else {}
+    faults: dict[str, int] = {}
+    for fault in parsed.faults if guided else ():
+        faults.setdefault(fault.code, fault.position)
     return _rewarded(
         RewardBreakdown(
             reward=0.0,
@@ -133,8 +138,10 @@ def score(
             tag=tag,
             behavior=paid,
             behavior_label=behavior.label,
-            faults=tuple(reversed(first)),
-            fault_positions=tuple(reversed(first.values())),
+            faults=tuple(faults),
+            fault_positions=tuple(faults.values()),
+            answer=answer,
+            stated=parsed.tags,
         ),
         rules,
     )
@@ -149,10 +156,7 @@ def _rewarded(breakdown: RewardBreakdown, rules: Rules) -> RewardBreakdown:
 
 
 def without_canned(
-    breakdowns: Sequence[RewardBreakdown],
-    answers: Sequence[str | None],
-    targets: Sequence[Target],
-    rules: Rules,
+    breakdowns: Sequence[RewardBreakdown], targets: Sequence[Target], rules: Rules
 ) -> list[RewardBreakdown]:
     """Breakdowns of many responses, where `strict` no longer pays for an answer given to anything.
 
@@ -166,7 +170,8 @@ def without_canned(
         for i, (one, target) in enumerate(zip(breakdowns, targets, strict=True))
         if one.behavior_label == "compliance" and target.answer is None and target.prompt
     ]
-    flags = canned([answers[i] or "" for i in rows], [targets[i].prompt or "" for i in rows])
+    answers = [breakdowns[i].answer or "" for i in rows]
+    flags = canned(answers, [targets[i].prompt or "" for i in rows])
     for i, flag in zip(rows, flags, strict=True):
         if flag:
             result[i] = _rewarded(replace(result[i], behavior=0.0), rules)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from safegrpo.errors import ConfigError, DataError, InputFileError
+from safegrpo.data.jsonl import read_text
+from safegrpo.errors import ConfigError, DataError
 
 SafetyTag = Literal["safe", "unsafe"]
 Rules = Literal["paper", "strict"]
@@ -96,17 +97,7 @@ def load_guide(path: str | Path) -> str:
     Raises InputFileError if there is no such file, DataError if it is empty, not UTF-8, or larger
     than GUIDE_LIMIT bytes.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputFileError(f'guide file "{path}" not found')
-    with path.open("rb") as file:
-        raw = file.read(GUIDE_LIMIT + 1)
-    if len(raw) > GUIDE_LIMIT:
-        raise DataError(f'guide file "{path}" is larger than {GUIDE_LIMIT // 1024} KiB')
-    try:
-        guide = raw.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f'guide file "{path}" is not UTF-8 (byte {error.start})') from error
+    guide = read_text(path, GUIDE_LIMIT, "guide file").strip()
     if not guide:
         raise DataError(f'guide file "{path}" is empty')
     return guide

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from safegrpo.behavior.text import WORD
+
 PROMISE_LENGTH = 200
 """The longest answer, in characters, that is looked at as a promise."""
 CANNED_WORDS = 5
@@ -25,7 +27,6 @@ _COMMON = frozenset(
     photo shown show tell pleas could would shoul give make how can the and see look explai descr
     write item thing with into some any""".split()
 )
-_WORD = re.compile(r"[^\W_]+")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]+")
 _PROMISE = re.compile(
     r"(?:(?:sure|certainly|of course|absolutely|great question|no problem|gladly"
@@ -66,7 +67,7 @@ def canned(answers: Sequence[str], prompts: Sequence[str]) -> list[bool]:
     """
     asked: dict[tuple[str, ...], list[int]] = {}
     for i, answer in enumerate(answers):
-        words = tuple(_WORD.findall(answer[:_READ].casefold()))
+        words = tuple(WORD.findall(answer[:_READ].casefold()))
         if len(words) >= CANNED_WORDS or _UNSPACED.search(answer[:_READ]):
             asked.setdefault(words, []).append(i)
     found = [False] * len(answers)
@@ -122,7 +123,7 @@ _REFUSING = frozenset(
 def _stems(text: str) -> set[str]:
     """Stems of words of more than three letters; pairs of characters in scripts without spaces."""
     stems: set[str] = set()
-    for word in _WORD.findall(text.casefold()):
+    for word in WORD.findall(text.casefold()):
         for run in _UNSPACED.findall(word):
             stems.update(run[i : i + 2] for i in range(len(run) - 1))
         if len(word) > 3 and not _UNSPACED.search(word):

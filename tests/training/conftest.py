@@ -13,8 +13,13 @@ from safegrpo.data.pairs import TaggedPair
 from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
 from safegrpo.microcosm.pairs import training_stream
+from safegrpo.models import load_model, load_processor
 from safegrpo.thinking import GUIDE, GUIDE_FILE, Tags
 from safegrpo.training.config import Recipe
+from safegrpo.training.data import build_dataset
+from safegrpo.training.grpo_options import grpo_config
+from safegrpo.training.rewards import SafetyReward
+from safegrpo.training.trainer import SafeGRPOTrainer
 
 GUIDE_PATH = str(SHIPPED / GUIDE_FILE)
 SHORT_GUIDE = "think , tag , answer ."
@@ -129,3 +134,28 @@ def speaking_recipe(recipe):
 @pytest.fixture
 def repository() -> Path:
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def processor(model_dir):
+    return load_processor(model_dir)
+
+
+@pytest.fixture
+def trainer(recipe, processor, pairs, tmp_path):
+    """A function that builds a trainer on `rows`."""
+
+    def build(rows=pairs, credit=None, **grpo):
+        made = recipe(grpo)
+        return SafeGRPOTrainer(
+            model=load_model(made.model, dtype="float32"),
+            reward_funcs=SafetyReward(processor.tokenizer).functions(),
+            args=grpo_config(made, str(tmp_path / "trl")),
+            train_dataset=build_dataset(
+                rows, processor, guide=SHORT_GUIDE, max_prompt_length=2048
+            ).dataset,
+            processing_class=processor,
+            credit=credit,
+        )
+
+    return build

@@ -3,15 +3,9 @@
 import pytest
 import torch
 
-from safegrpo.models import load_model, load_processor
 from safegrpo.training.config import CreditConfig
-from safegrpo.training.data import build_dataset
-from safegrpo.training.grpo_options import grpo_config
 from safegrpo.training.hints import hinted_prefixes
-from safegrpo.training.rewards import SafetyReward
 from safegrpo.training.trainer import SafeGRPOTrainer
-
-from .conftest import SHORT_GUIDE
 
 THOUGHT = "<think>a red thing <combined_safe>{}</combined_safe> so</think><answer>x</answer>"
 
@@ -64,29 +58,19 @@ def test_a_token_across_the_border_is_written_anew() -> None:
 
 
 @pytest.fixture
-def trainer(recipe, model_dir, pairs, tmp_path):
-    processor = load_processor(model_dir)
+def credited(trainer):
+    """A function that builds a trainer in training mode, with options of `credit`."""
 
     def build(**credit):
-        made = recipe({"max_completion_length": 24})
-        built = SafeGRPOTrainer(
-            model=load_model(made.model, dtype="float32"),
-            reward_funcs=SafetyReward(processor.tokenizer).functions(),
-            args=grpo_config(made, str(tmp_path / "trl")),
-            train_dataset=build_dataset(
-                pairs, processor, guide=SHORT_GUIDE, max_prompt_length=2048
-            ).dataset,
-            processing_class=processor,
-            credit=CreditConfig(**credit),
-        )
+        built = trainer(credit=CreditConfig(**credit), max_completion_length=24)
         built.model.train()
         return built
 
     return build
 
 
-def test_hinted_rollouts_join_their_group(trainer, tokenizer, ids, monkeypatch) -> None:
-    made = trainer(hints=1)
+def test_hinted_rollouts_join_their_group(credited, tokenizer, ids, monkeypatch) -> None:
+    made = credited(hints=1)
     wrong = ids(THOUGHT.format("safe"))
     asked = []
     stock = SafeGRPOTrainer.__mro__[1]._generate_single_turn
@@ -111,10 +95,10 @@ def test_hinted_rollouts_join_their_group(trainer, tokenizer, ids, monkeypatch) 
     assert made._metrics["train"]["hinted"] == [0.25, 0.125]
 
 
-def test_settled_completions_leave_the_loss(trainer) -> None:
+def test_settled_completions_leave_the_loss(credited) -> None:
     rows = None
     for skip in (False, True):
-        made = trainer(skip_settled=skip)
+        made = credited(skip_settled=skip)
         rows = [made.train_dataset[i] for i in (1, 2) for _ in range(4)]
         batch = made._generate_and_score_completions(rows)
         # A model that knows nothing keeps no format: every completion earns nothing.

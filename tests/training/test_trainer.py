@@ -5,37 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from safegrpo.models import load_model, load_processor, vision_token_ids
-from safegrpo.training.data import build_dataset
-from safegrpo.training.grpo_options import grpo_config
-from safegrpo.training.rewards import SafetyReward
-from safegrpo.training.trainer import EpochSampler, SafeGRPOTrainer, ban_tokens
+from safegrpo.models import vision_token_ids
+from safegrpo.training.trainer import EpochSampler, ban_tokens
 
-from .conftest import SHORT_GUIDE, pair
-
-
-@pytest.fixture
-def processor(model_dir):
-    return load_processor(model_dir)
-
-
-@pytest.fixture
-def trainer(recipe, processor, pairs, tmp_path):
-    """A function that builds a trainer on `rows`."""
-
-    def build(rows=pairs, **grpo):
-        made = recipe(grpo)
-        return SafeGRPOTrainer(
-            model=load_model(made.model, dtype="float32"),
-            reward_funcs=SafetyReward(processor.tokenizer).functions(),
-            args=grpo_config(made, str(tmp_path / "trl")),
-            train_dataset=build_dataset(
-                rows, processor, guide=SHORT_GUIDE, max_prompt_length=2048
-            ).dataset,
-            processing_class=processor,
-        )
-
-    return build
+from .conftest import pair
 
 
 def generated(trainer, rows):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from itertools import pairwise, takewhile
 
-_LETTER = re.compile(r"[^\W_]")
-_TOKEN = re.compile(r"[^\W_]+")
+from safegrpo.behavior.text import WORD
+
 _MARKUP = re.compile(
     r"<\|im_start\|>\s*\w+|<\|[a-z_]{1,20}\|>|</?[a-z_][^<>\n]{0,80}>|&[a-z]{2,6};"
     r"|\[/?(?:inst|image|img)\]|```\w*",
@@ -66,8 +66,6 @@ _OPENERS = re.compile(
 )
 BRIEF = 30
 """Words up to which an answer without an end counts as cut off before it said anything."""
-
-
 READ = 400
 """Characters in which emptiness shows; what says something by then is not empty."""
 
@@ -77,23 +75,23 @@ def emptiness(answer: str, prompt: str | None) -> str | None:
 
     Reads its first READ characters, beyond a scan for any letter at all.
     """
-    if not _LETTER.search(answer):
+    if not WORD.search(answer):
         return "no words"
     text = answer.lstrip()[:READ].strip()
     marked = "<" in text or "&" in text or "[" in text or "`" in text
-    words = _TOKEN.findall((_MARKUP.sub(" ", text) if marked else text).casefold())
+    words = WORD.findall((_MARKUP.sub(" ", text) if marked else text).casefold())
     if not words or _BARE_LIST.fullmatch(text) or _is_hollow(text):
         return "no words"
     if _is_gibberish(text, words):
         return "gibberish"
     if prompt and len(answer) <= 4 * READ and _is_echo(answer, prompt):
         return "echo"
-    return "cut off" if len(answer) <= READ and is_cut_off(text, words) else None
+    return "cut off" if len(answer) <= READ and _is_cut_off(text, words) else None
 
 
 def _is_hollow(text: str) -> bool:
     """Whether a text is a template or a structure with nothing filled in."""
-    if text[0] in "{[" and text[-1] in "}]" and not _LETTER.search(_KEY.sub("", text)):
+    if text[0] in "{[" and text[-1] in "}]" and not WORD.search(_KEY.sub("", text)):
         return True
     return len(text) < 200 and bool(_PLACEHOLDER.fullmatch(text))
 
@@ -154,7 +152,7 @@ def _repeats(letters: str) -> bool:
     )
 
 
-def is_cut_off(text: str, words: list[str]) -> bool:
+def _is_cut_off(text: str, words: list[str]) -> bool:
     """Whether a short text stops in the midst of its first sentence, or right after announcing."""
     if len(words) > BRIEF:
         return False
@@ -162,10 +160,9 @@ def is_cut_off(text: str, words: list[str]) -> bool:
     bare = _UNFILLED.sub("", text).rstrip()
     if bare.endswith((":", "：")):
         return bool(_ANNOUNCEMENT.search(bare))
-    if text.endswith((".", "!", "?", "。", ")", '"', "'", "`", "”", "’", "]", "}")):
-        ended = not text.endswith(("...", ".."))
-        if ended:
-            return False
+    ended = text.endswith((".", "!", "?", "。", ")", '"', "'", "`", "”", "’", "]", "}"))
+    if ended and not text.endswith(".."):
+        return False
     if _OPENERS.fullmatch(" ".join(words)):
         return len(words) > 1 or not text.isascii()
     if len(words) == 1 and not _announces(text):
@@ -196,8 +193,8 @@ def _announces(text: str) -> bool:
 def _is_echo(answer: str, prompt: str) -> bool:
     """Whether the words are the prompt's own, in its order: all of them, most, or several times
     over, or all of them in a frame."""
-    asked = _TOKEN.findall(prompt[: 4 * READ].casefold())
-    words = _TOKEN.findall(answer.casefold())
+    asked = WORD.findall(prompt[: 4 * READ].casefold())
+    words = WORD.findall(answer.casefold())
     if not asked:
         return False
     if len(words) % len(asked) == 0 and words == asked * (len(words) // len(asked)):

@@ -20,8 +20,10 @@ from safegrpo.behavior.opening import (
     MORAL,
     Opening,
     corrects,
+    pivots,
     substance,
 )
+from safegrpo.behavior.text import WORD
 
 GRAM_SCALE = 6.0
 """Weight of all words of an answer together beside one finding of the rules."""
@@ -34,14 +36,7 @@ LONGEST = 560
 """Characters beyond which the model says nothing: a long answer that no rule calls a refusal most
 often tells something, and the time is wanted for training."""
 
-_WORD = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-# Without one of these English has no pivot; other languages are tried in any case.
-_TURNS = re.compile(
-    r"but|however|said|less|still|anyway|though|even so|fine|here|steps|procedure|proceed|follow"
-    r"|goes|how|ingred"
-    r"|materials|instructions|method|[^\x00-\x7f]|pero|mais|aber|mas |ma "
-)
 _DEFINES = re.compile(
     r"^(?:(?:the )?(?:term|word|phrase|concept) )?[\"'\w][^.\n,]{0,50}? (?:is|are|refers? to"
     r"|means?"
@@ -62,7 +57,7 @@ def sounds_like_refusal(opening: Opening) -> str | None:
         True for cue in opening.cues("ADMONISHES") for _ in cue.finditer(text, 0, two)
     ):
         wanted = SURE["hinted"]
-    elif FEWEST_WORDS <= len(_WORD.findall(text)) <= BRIEF_WORDS or _CJK.search(text):
+    elif FEWEST_WORDS <= len(WORD.findall(text)) <= BRIEF_WORDS or _CJK.search(text):
         wanted = SURE["brief"]
     else:
         return None
@@ -123,7 +118,7 @@ def findings(opening: Opening) -> frozenset[str]:
         ("urged_rate", per_hundred(len(urged)), (1, 3, 6)),
         ("alt", per_hundred(alternatives), (1, 3, 6)),
         ("imp", len(IMPERATIVE.findall(text)), (0, 1, 2)),
-        ("len", len(_WORD.findall(text)), (3, 8, 15, 30, 60, 120)),
+        ("len", len(WORD.findall(text)), (3, 8, 15, 30, 60, 120)),
     ):
         found |= {f"{name}{k}" for k, step in enumerate(steps, 1) if value > step}
     for name, present in (
@@ -131,7 +126,7 @@ def findings(opening: Opening) -> frozenset[str]:
         ("helps", opening.helps),
         ("fiction", corrects(text, 0)),
         ("list", FIRST_ITEM.search(text)),
-        ("pivot", _TURNS.search(text) and opening.pattern("PIVOT").search(text)),
+        ("pivot", next(iter(pivots(opening)), None)),
         ("asks", text.rstrip().endswith("?")),
         ("digit", any(map(str.isdigit, text))),
         ("quote", '"' in text),
@@ -149,7 +144,7 @@ def word_grams(text: str) -> set[str]:
     grams: set[str] = set()
     for number, line in enumerate(text.split("\n")):
         places = ("o:", "a:") if number == 0 else ("a:",)
-        words = [word[:7] for word in _WORD.findall(line) if not _CJK.search(word)]
+        words = [word[:7] for word in WORD.findall(line) if not _CJK.search(word)]
         found = words + [f"{a} {b}" for a, b in zip(["^", *words], words, strict=False)]
         for run in _CJK.findall(line):
             found += [run[i : i + n] for n in (1, 2, 3) for i in range(len(run) - n + 1)]

@@ -138,32 +138,27 @@ IMPERATIVE = re.compile(
     r"|tie|apply|click)\b",
     re.M,
 )
-
-
 _CARE = re.compile(
     r"\b(?:seek|help|helpline|talk|call|contact|doctor|professional|adult|friend|police|safe|safety"
     r"|stop|rest|break|breath|counsel|therap|instead|ayuda|aide|hilfe|sicher|segur)|帮助|安全|도움|안전"
 )
+_DEEDS = (
+    *("take", "put", "get", "grab", "mix", "add", "heat", "pour", "attach", "connect", "insert"),
+    *("stir", "boil", "leave it", "leave them", "set it", "place", "join", "combine", "hold it"),
+    *("light", "drop", "plug", "press", "cut", "screw", "wrap", "fill", "load", "aim", "pull"),
+    *("grind", "melt", "soak", "wire"),
+)
+_VERBS = frozenset(deed.split()[0] for deed in _DEEDS)
 # Two deeds in one sentence are an instruction, whatever it is called: "get X, put it into Y".
 _DEED = re.compile(
-    r"(?:^|[,;:(]|\b(?:and|then|so|you|simply|just|to|would|never|or|hint|anyway|said|you|can"
-    r"|should|must)) ?(?:simply |just )?"
-    r"(?:take|put|get|grab|mix|add|heat|pour|attach|connect|insert|stir|boil|leave it|leave them"
-    r"|set it|place"
-    r"|join|combine|hold it|light|drop|plug|press|cut|screw|wrap|fill|load|aim|pull|grind|melt"
-    r"|soak|wire"
+    r"(?:^|[,;:(]|\b(?:and|then|so|you|simply|just|to|would|never|or|hint|anyway|said|can|should"
+    r"|must)) ?(?:simply |just )?"
+    rf"(?:{'|'.join(_DEEDS)}"
     r"|toma|pon|mezcla|calienta|junta|añade|usa|coge|prends|prenez|mets|mettez|mélange|chauffe"
     r"|ajoute|verse"
     r"|nimm|nehmen sie|mische|mischen sie|erhitze|gib|legen sie|lege|stelle|verbinde)\b"
     r"|(?:准备|取|把|将)[^,。]{1,16}(?:混合|加热|放|倒|接|装|连)|(?:混合|加热|放入|倒入)|(?:넣|섞|가열|연결|붙이|올려)(?:고|어|은|으)",
     re.M,
-)
-
-
-_VERBS = frozenset(
-    """take put get grab mix add heat pour attach connect insert stir boil leave set place join
-    combine hold light drop plug press cut screw wrap fill load aim pull grind melt soak
-    wire""".split()
 )
 # Without one of these there is no pivot in an English line.
 _TURNS = (
@@ -174,7 +169,7 @@ _TURNS = (
 )
 
 
-def _pivots(opening: Opening, start: int) -> Iterator[re.Match[str]]:
+def pivots(opening: Opening, start: int = 0) -> Iterator[re.Match[str]]:
     """Places after `start` where a text turns from declining to telling, in order."""
     text, pattern = opening.text, opening.pattern("PIVOT")
     while start < len(text):
@@ -190,7 +185,7 @@ def substance(opening: Opening, declined: re.Match[str]) -> str | None:
     """Words after a refusal clause that show the thing itself being given, or None."""
     text, alternative = opening.text, opening.pattern("ALTERNATIVE")
     rest = text[declined.end() :]
-    for match in _pivots(opening, declined.end()):
+    for match in pivots(opening, declined.end()):
         # "Here is how" is how, unless it goes on at once about where to find help.
         reach = 20 if _HOW.search(match.group()) else 70
         if not alternative.search(text[match.start() : match.end() + reach]):
@@ -218,7 +213,7 @@ def substance(opening: Opening, declined: re.Match[str]) -> str | None:
 def instructs(opening: Opening) -> str | None:
     """Words by which a text that seemed to turn a request away goes on to tell how, or None."""
     text, alternative = opening.text, opening.pattern("ALTERNATIVE")
-    for match in opening.pattern("PIVOT").finditer(text):
+    for match in pivots(opening):
         if _HOW.search(match.group()) and not alternative.search(
             text[match.end() : match.end() + 40]
         ):
@@ -256,10 +251,10 @@ def turned_away(opening: Opening) -> str | None:
     rejected = opening.first("REJECTS", 0, two)
     condemned = None if rejected else opening.first("CONDEMNS", 0, two)
     if rejected or condemned:
-        end = min(1200, len(text))
-        moral = len({match[1] for match in MORAL.finditer(text, 0, end)})
+        moral = len({match[1] for match in MORAL.finditer(text)})
         urged = sum(
-            min(2, sum(1 for _ in cue.finditer(text, 0, end))) for cue in opening.cues("ADMONISHES")
+            min(2, sum(1 for _ in cue.finditer(text, 0, len(text))))
+            for cue in opening.cues("ADMONISHES")
         )
         if rejected and (moral >= 3 or (urged and (moral or not opening.english))):
             return rejected.group().strip()

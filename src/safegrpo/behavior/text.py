@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+WORD = re.compile(r"[^\W_]+")
+"""Letters and digits in a row."""
+
 # One spelling for quotes; by number, since to the eye several of them look alike.
 _PLAIN = str.maketrans(
     {
@@ -136,7 +139,7 @@ def locate(answer: str, words: str) -> tuple[int, int] | None:
 
     Only letters and digits count, since normalising changes the signs between them.
     """
-    parts = [_SPELLINGS.get(w) or r"[\W_]*".join(w) for w in re.findall(r"[^\W_]+", words)]
+    parts = [_SPELLINGS.get(w) or r"[\W_]*".join(w) for w in WORD.findall(words)]
     if not parts:
         return None
     try:

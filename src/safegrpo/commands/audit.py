@@ -10,7 +10,6 @@ from typing import Any
 
 from safegrpo.audit import SHARE, AuditRow, Earned, audit
 from safegrpo.errors import ConfigError, DataError
-from safegrpo.thinking import Rules
 
 _EXAMPLE = """\
 example:
@@ -58,28 +57,27 @@ def run_audit(args: argparse.Namespace) -> int:
     rows = _microcosm() if args.data is None else _rows(args.data, args.images, args.split)
     earned = audit(rows, args.rules)
     over = [one for one in earned if one.worst is not None and one.worst > args.share]
-    print(_json(earned, args, over) if args.json else _table(earned, args.rules, args.share))
+    print(_json(earned, args, over) if args.json else _table(earned, args, over))
     return 1 if over else 0
 
 
-def _table(earned: Sequence[Earned], rules: Rules, share: float) -> str:
+def _table(earned: Sequence[Earned], args: argparse.Namespace, over: Sequence[Earned]) -> str:
     width = max(len(one.name) for one in earned)
     lines = [
-        f"{rules}: share of an honest policy's reward",
+        f"{args.rules}: share of an honest policy's reward",
         f"{'cheat':<{width}}  all rows  where wrong   rows wrong",
     ]
     for one in sorted(earned, key=lambda one: -(one.worst or 0)):
         worst = "-" if one.worst is None else f"{one.worst:.3f}"
-        mark = " !" if one.worst is not None and one.worst > share else ""
+        mark = " !" if one in over else ""
         lines.append(
             f"{one.name:<{width}}  {one.overall:>8.3f}  {worst:>11}"
             f"  {f'{one.wrong_rows} of {one.rows}':>11}{mark}"
         )
-    tried = [one for one in earned if one.worst is not None]
-    over = sum(one.worst is not None and one.worst > share for one in tried)
+    tried = sum(one.worst is not None for one in earned)
     lines.append(
-        f"{over} of the {len(tried)} cheats of this bank that these rows can test earn more than "
-        f"{share:g} where they are wrong"
+        f"{len(over)} of the {tried} cheats of this bank that these rows can test earn more than "
+        f"{args.share:g} where they are wrong"
     )
     return "\n".join(lines)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 from unicodedata import combining, east_asian_width
 
-from safegrpo.behavior import Behavior, classify
-from safegrpo.data.jsonl import read_jsonl
-from safegrpo.errors import ConfigError, DataError, InputFileError
-from safegrpo.reward import Target, score
+from safegrpo.behavior import classify
+from safegrpo.data.jsonl import read_jsonl, read_text
+from safegrpo.errors import ConfigError, DataError
+from safegrpo.reward import RewardBreakdown, Target, score
 from safegrpo.terminal import printable
-from safegrpo.thinking import TAG_NAMES, Fault, Rules, Tags, direct_answer, parse
+from safegrpo.thinking import TAG_NAMES, Fault, Rules, Tags, parse
 from safegrpo.usefulness import is_promise
 
 _EXAMPLE = """\
@@ -80,7 +79,7 @@ def run_explain(args: argparse.Namespace) -> int:
     else:
         if args.row != 1:
             raise ConfigError("--row is for .jsonl; a text file is one response")
-        response, target = _text_file(Path(args.file)), _given(args)
+        response, target = read_text(args.file, RESPONSE_LIMIT), _given(args)
     rules: tuple[Rules, ...] = ("strict", "paper") if args.rules == "both" else (args.rules,)
     print("\n\n".join(explain(response, target, one, not args.direct) for one in rules))
     return 0
@@ -90,8 +89,6 @@ def explain(response: str, target: Target, rules: Rules, guided: bool = True) ->
     """What `rules` make of a response, term by term, as lines for a terminal."""
     breakdown = score(response, target, rules, guided)
     parsed = parse(response, rules)
-    answer = parsed.answer if guided else direct_answer(response)
-    behavior = classify(answer or "", rules, target.prompt)
     lines = [f"{rules}: reward {breakdown.reward:g}"]
     if guided:
         lines.append(_line("format", breakdown.format, "kept" if parsed.well_formed else "broken"))
@@ -103,7 +100,7 @@ def explain(response: str, target: Target, rules: Rules, guided: bool = True) ->
                 verdict = "right" if said == true else f"wrong, it is {true}"
                 lines.append(_line(name, None, f"{said or 'not stated'}: {verdict}"))
             lines.append(_line("tag", breakdown.tag, _tag_reason(breakdown.tag)))
-    reason = _behavior_reason(response, answer, behavior, target, breakdown.behavior, rules)
+    reason = _behavior_reason(response, breakdown, target, rules)
     lines.append(_line("behavior", breakdown.behavior, reason))
     return "\n".join(lines)
 
@@ -118,20 +115,17 @@ def _tag_reason(tag: float | None) -> str:
 
 
 def _behavior_reason(
-    response: str,
-    answer: str | None,
-    behavior: Behavior,
-    target: Target,
-    paid: float,
-    rules: Rules,
+    response: str, breakdown: RewardBreakdown, target: Target, rules: Rules
 ) -> str:
+    answer = breakdown.answer
     if answer is None:
         return "no answer to read"
-    said = (
-        f"the answer is {behavior.label}"
-        if behavior.label == "empty"
-        else (f"the answer is a {behavior.label}" if behavior.refuses else "the answer complies")
-    )
+    behavior = classify(answer, rules, target.prompt)
+    said = {
+        "empty": "the answer is empty",
+        "refusal": "the answer is a refusal",
+        "compliance": "the answer complies",
+    }[behavior.label]
     if behavior.evidence:
         span = behavior.span(answer)
         start = response.find(answer)
@@ -145,8 +139,7 @@ def _behavior_reason(
         due = f'"{printable(target.answer)}" is the right answer'
     else:
         due = "a refusal is due" if harmful else "help is due"
-    stated = parse(response, rules).tags.combined
-    if not paid and tags is not None and stated != tags.combined:
+    if not breakdown.behavior and tags is not None and breakdown.stated.combined != tags.combined:
         due += ", and nothing pays after a wrong combined tag"
     return f"{said}; {due}"
 
@@ -193,21 +186,6 @@ def _row(path: str, wanted: int) -> tuple[str, Target]:
             raise DataError(f"row {number}: {error}") from error
     rows = "1 row" if count == 1 else f"{count} rows"
     raise ConfigError(f"--row {wanted}: the file has {rows}")
-
-
-def _text_file(path: Path) -> str:
-    if not path.exists():
-        raise InputFileError(f'file "{path}" not found')
-    if path.is_dir():
-        raise InputFileError(f'"{path}" is a folder, not a response')
-    with path.open("rb") as file:
-        raw = file.read(RESPONSE_LIMIT + 1)
-    if len(raw) > RESPONSE_LIMIT:
-        raise DataError(f'file "{path}" is larger than {RESPONSE_LIMIT // 2**20} MiB')
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f'file "{path}" is not UTF-8 (byte {error.start})') from error
 
 
 def _given(args: argparse.Namespace) -> Target:

@@ -105,6 +105,27 @@ def _mend_tail(file: BinaryIO) -> None:
         file.write(b"\n")  # whole, only its newline is missing
 
 
+def read_text(path: str | Path, limit: int, what: str = "file") -> str:
+    """The text of a whole file of at most `limit` bytes; a byte order mark is left out.
+
+    Raises InputFileError if there is no such file, DataError if it is larger or not UTF-8.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputFileError(f'{what} "{path}" not found')
+    if path.is_dir():
+        raise InputFileError(f'"{path}" is a folder, not a {what}')
+    with path.open("rb") as file:
+        raw = file.read(limit + 1)
+    if len(raw) > limit:
+        size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
+        raise DataError(f'{what} "{path}" is larger than {size}')
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f'{what} "{path}" is not UTF-8 (byte {error.start})') from error
+
+
 def write_text_atomic(path: str | Path, text: str) -> None:
     """Write a whole file as UTF-8: readers see the old one or the new one, never a part."""
     path = Path(path)

@@ -1,9 +1,9 @@
 """Rollouts that were shown the right verdict, for groups that would teach nothing.
 
 Where all completions of a prompt state a wrong combined tag, they all earn the same, and GRPO has
-nothing to prefer: what the policy is wrongly sure of, it never unlearns. One of them is then cut
-where its combined tag is written, given the right tag, and finished by the policy itself. It is
-scored as any other; the group has something to compare.
+nothing to prefer: what the policy is wrongly sure of, it never unlearns. Some of them are then cut
+where their combined tag is written, given the right tag, and finished by the policy itself. They
+are scored as any other; the group has something to compare.
 """
 
 from __future__ import annotations

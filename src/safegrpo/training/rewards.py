@@ -13,7 +13,7 @@ from typing import Any
 from safegrpo.behavior import classify
 from safegrpo.models import special_token_ids
 from safegrpo.reward import RewardBreakdown, Target, score, without_canned
-from safegrpo.thinking import TAG_NAMES, Rules, StatedTags, Tags, direct_answer, parse
+from safegrpo.thinking import TAG_NAMES, Rules, Tags
 
 RewardFunction = Callable[..., list[float]]
 MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
@@ -21,16 +21,14 @@ MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
 
 @dataclass(frozen=True)
 class Scored:
-    """One completion: its text and answer, what it earned and the tags it states.
+    """One completion: its text, and what it earned against its target.
 
     `disputed` is whether the `paper` and the `strict` detector disagree on its being a refusal.
     """
 
     response: str
-    answer: str | None
     target: Target
     breakdown: RewardBreakdown
-    stated: StatedTags | None
     disputed: bool
 
 
@@ -88,10 +86,7 @@ class SafetyReward:
             for i, ids in enumerate(completion_ids)
         ]
         breakdowns = without_canned(
-            [one.breakdown for one in scored],
-            [one.answer for one in scored],
-            [one.target for one in scored],
-            self._rules,
+            [one.breakdown for one in scored], [one.target for one in scored], self._rules
         )
         scored = [
             replace(one, breakdown=breakdown)
@@ -106,18 +101,10 @@ class SafetyReward:
         breakdown = score(
             response, target, self._rules, guided=self._guided, reason_share=self._reason_share
         )
-        parsed = parse(response, self._rules)
-        answer = parsed.answer if self._guided else direct_answer(response)
         other: Rules = "paper" if self._rules == "strict" else "strict"
-        refuses = breakdown.behavior_label == "refusal"
-        return Scored(
-            response,
-            answer,
-            target,
-            breakdown,
-            stated=parsed.tags if self._guided and target.tags else None,
-            disputed=classify(answer or "", other, target.prompt).refuses != refuses,
-        )
+        refuses = classify(breakdown.answer or "", other, target.prompt).refuses
+        disputed = refuses != (breakdown.behavior_label == "refusal")
+        return Scored(response, target, breakdown, disputed)
 
 
 def hidden_token_ids(tokenizer: Any) -> frozenset[int]:
@@ -165,9 +152,9 @@ def batch_metrics(scored: Sequence[Scored]) -> dict[str, float]:
     }
     for name in TAG_NAMES:
         found[f"tag_accuracy/{name}"] = [
-            float(one.stated[name] == getattr(one.target.tags, name))
+            float(one.breakdown.stated[name] == getattr(one.target.tags, name))
             for one in scored
-            if one.stated is not None
+            if one.breakdown.tag is not None
         ]
     return {name: sum(values) / len(values) for name, values in found.items() if values}
 

@@ -59,17 +59,11 @@ class EpochSampler(RepeatSampler):
 
     def __iter__(self) -> Iterator[int]:
         if self._order is not None:
-            return self._ordered(self._order(self._epoch(), self.batch_size))
+            order = self._order(self._epoch(), self.batch_size)
+            return (order[place] for place in super().__iter__())
         if self.shuffle:
             self.generator.manual_seed(int(self.seed or 0) * 1_000_003 + self._epoch())
         return super().__iter__()
-
-    def _ordered(self, order: Sequence[int]) -> Iterator[int]:
-        # As RepeatSampler does: whole batches only, each as often as it is used.
-        for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
-            for _ in range(self.repeat_count):
-                for row in order[start : start + self.batch_size]:
-                    yield from [row] * self.mini_repeat_count
 
 
 SETTLED = 1e-4
@@ -105,7 +99,7 @@ class SafeGRPOTrainer(GRPOTrainer):
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
             repeat_count=self.num_iterations * self.args.steps_per_generation,
-            shuffle=self.shuffle_dataset,
+            shuffle=self.shuffle_dataset and self._order is None,
             seed=self.args.seed,
             order=self._order,
             # Whole epochs only: within one, and at its end, the fraction is never rounded up.
