@@ -69,19 +69,21 @@ def credited(trainer):
     return build
 
 
-def test_hinted_rollouts_join_their_group(credited, tokenizer, ids, monkeypatch) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_hinted_rollouts_join_their_group(credited, tokenizer, ids, monkeypatch, shared) -> None:
     made = credited(hints=1)
+    made.shared.samples = shared
     wrong = ids(THOUGHT.format("safe"))
     asked = []
-    stock = SafeGRPOTrainer.__mro__[1]._generate_single_turn
+    complete = SafeGRPOTrainer._complete
 
-    def generate(self, prompt_ids, images, fields, num_generations, has_tool_images=False):
-        if num_generations == 1:  # the continuation, by the model itself
-            asked.append(prompt_ids)
-            return stock(self, prompt_ids, images, fields, num_generations, has_tool_images)
-        return [list(wrong) for _ in prompt_ids], None
+    def completed(self, prompts, begun=None):
+        if begun is None:
+            return [list(wrong) for _ in prompts]
+        asked.append(prompts)  # the continuation, by the model itself
+        return complete(self, prompts, begun)
 
-    monkeypatch.setattr(SafeGRPOTrainer.__mro__[1], "_generate_single_turn", generate)
+    monkeypatch.setattr(SafeGRPOTrainer, "_complete", completed)
     # Row 1 is unsafe and has an image, row 3 is unsafe without one, row 0 is safe.
     rows = [made.train_dataset[i] for i in (1, 3, 0) for _ in range(4)]
     batch = made._generate_and_score_completions(rows[:8])

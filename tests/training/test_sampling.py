@@ -5,8 +5,7 @@ from collections import Counter
 import pytest
 
 from safegrpo.thinking import Tags
-from safegrpo.training.sampling import balanced_order
-from safegrpo.training.trainer import EpochSampler
+from safegrpo.training.sampling import EpochSampler, balanced_order
 
 from .conftest import pair
 

@@ -3,6 +3,9 @@
 import inspect
 
 import pytest
+import trl.models
+import trl.trainer.utils
+from transformers import GenerationMixin
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
@@ -11,6 +14,7 @@ from safegrpo.training.trainer import VISION_INPUTS, SafeGRPOTrainer
 PINNED = {
     (GRPOTrainer, "_get_train_sampler"): ["self", "dataset"],
     (GRPOTrainer, "_generate_and_score_completions"): ["self", "inputs"],
+    (GRPOTrainer, "_prepare_inputs"): ["self", "generation_batch"],
     (GRPOTrainer, "_tokenize_prompts"): ["self", "prompts"],
     (GRPOTrainer, "_generate_single_turn"): [
         *("self", "prompt_ids", "images", "multimodal_fields"),
@@ -26,6 +30,24 @@ PINNED = {
         *("self", "data_source", "mini_repeat_count", "batch_size", "repeat_count"),
         *("shuffle", "seed"),
     ],
+    # Not overridden, but called: by sampling of our own (shared_prefix/sampling.py), and to part
+    # batches as TRL does.
+    (GenerationMixin, "_prepare_generation_config"): ["self", "generation_config", "kwargs"],
+    (GenerationMixin, "_prepare_special_tokens"): [
+        *("self", "generation_config", "kwargs_has_attention_mask", "device", "batch_size"),
+    ],
+    (GenerationMixin, "_get_logits_processor"): [
+        *("self", "generation_config", "input_ids_seq_length", "encoder_input_ids"),
+        *("prefix_allowed_tokens_fn", "logits_processor", "device", "model_kwargs"),
+        *("negative_prompt_ids", "negative_prompt_attention_mask"),
+    ],
+    (trl.models, "unwrap_model_for_generation"): [
+        *("model", "accelerator", "gather_deepspeed3_params", "generation_kwargs"),
+        "gradient_checkpointing_kwargs",
+    ],
+    (trl.trainer.utils, "split_pixel_values_by_grid"): ["batch"],
+    (trl.trainer.utils, "unsplit_pixel_values_by_grid"): ["batch"],
+    (trl.trainer.utils, "split_tensor_dict"): ["tensor_dict", "num_chunks"],
 }
 
 
@@ -36,7 +58,7 @@ def test_signatures_are_those_we_were_written_for(owner, name):
 
 def test_nothing_else_of_trl_is_overridden():
     ours = {name for name in vars(SafeGRPOTrainer) if hasattr(GRPOTrainer, name)}
-    ours -= {"__module__", "__doc__", "__init__", "_tag_names"}
+    ours -= {"__module__", "__doc__", "__init__", "__annotations__", "_tag_names"}
     assert ours == {name for owner, name in PINNED if owner is GRPOTrainer}
 
 

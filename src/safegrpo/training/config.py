@@ -130,7 +130,8 @@ class WarningConfig(_Section):
 
 
 class Recipe(_Section):
-    """All of a training run. `guide` is a file that replaces the built-in guide."""
+    """All of a training run. `guide` is a file that replaces the built-in guide; `shared_prefix`
+    computes each prompt once for all of its completions, which changes nothing but the time."""
 
     model: str
     data: DataConfig = DataConfig()
@@ -146,6 +147,7 @@ class Recipe(_Section):
     sampling: SamplingConfig = SamplingConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    shared_prefix: bool = True
     warnings: WarningConfig = WarningConfig()
     samples_every: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**32)

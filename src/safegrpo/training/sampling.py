@@ -8,9 +8,38 @@ uniformly, a policy learns the likelier side of each instruction and never looks
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from trl.trainer.utils import RepeatSampler
 
 from safegrpo.data.pairs import TaggedPair
+
+Order = Callable[[int, int], Sequence[int]]
+"""(epoch, prompts a generation batch) -> the rows of that epoch, in order."""
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler with an order that depends on seed and epoch alone, or is given.
+
+    TRL's own carries a generator from epoch to epoch; a run resumed in a later epoch would start
+    that generator anew and see the first epoch's order again.
+    """
+
+    def __init__(
+        self, *args: Any, epoch: Callable[[], int], order: Order | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._epoch = epoch
+        self._order = order
+
+    def __iter__(self) -> Iterator[int]:
+        if self._order is not None:
+            order = self._order(self._epoch(), self.batch_size)
+            return (order[place] for place in super().__iter__())
+        if self.shuffle:
+            self.generator.manual_seed(int(self.seed or 0) * 1_000_003 + self._epoch())
+        return super().__iter__()
 
 
 def balanced_order(

@@ -31,8 +31,8 @@ from safegrpo.training.records import (
 from safegrpo.training.result import Best, Measure, RunResult
 from safegrpo.training.rewards import SafetyReward
 from safegrpo.training.run_folder import describe_data, open_run, read_manifest, write_manifest
-from safegrpo.training.sampling import balanced_order
-from safegrpo.training.trainer import Order, SafeGRPOTrainer
+from safegrpo.training.sampling import Order, balanced_order
+from safegrpo.training.trainer import SafeGRPOTrainer
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ class Session:
                 peft_config=lora,
                 credit=self.recipe.credit,
                 order=self._order(),
+                shared_prefix=self.recipe.shared_prefix,
             )
         except ImportError as error:  # vLLM, DeepSpeed, …: asked for in the recipe, not installed
             raise MissingDependencyError(f"TRL: {' '.join(str(error).split())}") from error

@@ -1,23 +1,37 @@
 """TRL's GRPOTrainer, as thin a subclass as safety training needs.
 
-Overridden: the sampler (so that a resumed run sees the data in the same order), tokenising and
-generation (rows without images beside rows with; placeholder tokens that must not be sampled; hints
-for groups that are all wrong), log-probabilities (parts of a batch without images), and the batch
-around them (completions that teach nothing may leave the loss). Everything else is TRL's.
+Overridden: the sampler (so that a resumed run sees the data in the same order), tokenising (each
+prompt once), generation and log-probabilities (each prompt computed once a group; rows without
+images beside rows with; placeholder tokens that must not be sampled; hints for groups that are all
+wrong), and the batch around them (groups stay whole when it is parted; completions that teach
+nothing may leave the loss). Everything else is TRL's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import is_peft_model
 from trl import GRPOTrainer
-from trl.trainer.utils import RepeatSampler
+from trl.extras.profiling import profiling_context
+from trl.models import unwrap_model_for_generation
 
 from safegrpo.models import vision_token_ids
 from safegrpo.training.config import CreditConfig
 from safegrpo.training.hints import hinted_prefixes
+from safegrpo.training.prompts import (
+    PreparedProcessor,
+    PreparedPrompt,
+    generation_inputs,
+    prepare_prompts,
+)
+from safegrpo.training.sampling import EpochSampler, Order
+from safegrpo.training.shared import Scores, SharedPrefix, rows_of, whole_group_batches
+
+logger = logging.getLogger(__name__)
 
 VISION_INPUTS = (
     *("pixel_values", "image_grid_thw", "pixel_attention_mask", "spatial_shapes"),
@@ -39,58 +53,52 @@ def ban_tokens(args: Any, banned: Sequence[int]) -> None:
     args.generation_kwargs = options
 
 
-Order = Callable[[int, int], Sequence[int]]
-"""(epoch, prompts a generation batch) -> the rows of that epoch, in order."""
-
-
-class EpochSampler(RepeatSampler):
-    """TRL's sampler with an order that depends on seed and epoch alone, or is given.
-
-    TRL's own carries a generator from epoch to epoch; a run resumed in a later epoch would start
-    that generator anew and see the first epoch's order again.
-    """
-
-    def __init__(
-        self, *args: Any, epoch: Callable[[], int], order: Order | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._epoch = epoch
-        self._order = order
-
-    def __iter__(self) -> Iterator[int]:
-        if self._order is not None:
-            order = self._order(self._epoch(), self.batch_size)
-            return (order[place] for place in super().__iter__())
-        if self.shuffle:
-            self.generator.manual_seed(int(self.seed or 0) * 1_000_003 + self._epoch())
-        return super().__iter__()
-
-
 SETTLED = 1e-4
 """An advantage below this, in standard deviations, is none."""
 
 
 class SafeGRPOTrainer(GRPOTrainer):
     """GRPO over pairs of images and text; arguments as TRL's GRPOTrainer, and beside them `credit`
-    (what to do with groups that teach nothing) and `order` (of the rows, in place of TRL's)."""
+    (what to do with groups that teach nothing), `order` (of the rows, in place of TRL's) and
+    `shared_prefix` (whether the completions of a prompt share its computation)."""
 
     _tag_names = ["trl", "grpo", "safegrpo"]  # noqa: RUF012 - TRL's attribute
+    processing_class: Any
+    _buffered_inputs: Any
 
     def __init__(
         self,
         *args: Any,
         credit: CreditConfig | None = None,
         order: Order | None = None,
+        shared_prefix: bool = True,
         **kwargs: Any,
     ) -> None:
         processor, config = kwargs["processing_class"], kwargs["args"]
         self.credit = credit or CreditConfig()
         self._order = order
         self._batch_rows: list[dict[str, Any]] = []
-        self._batch_prompts: list[Any] = []
+        self._prompts: list[PreparedPrompt] = []
         self.banned = frozenset(vision_token_ids(processor))
         ban_tokens(config, sorted(self.banned))
         super().__init__(*args, **kwargs)
+        self.shared = self._share_prefix() if shared_prefix else None
+
+    def _share_prefix(self) -> SharedPrefix:
+        models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
+        shared = SharedPrefix(
+            [_transformers_model(self.accelerator.unwrap_model(model)) for model in models],
+            temperature=self.temperature,
+            entropy_gradient=self._entropy_bonus_enabled,
+            agree=lambda worst: float(
+                self.accelerator.gather(torch.tensor([worst], device=self.args.device)).max()
+            ),
+            say=logger.warning if self.accelerator.is_main_process else (lambda _: None),
+        )
+        if shared.samples and (self.is_fsdp_enabled or self._dist.is_zero3):
+            # Every process must call a sharded model as often as the others.
+            shared.give_up("the model is sharded", only_sampling=True)
+        return shared
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         dataset = self.train_dataset if dataset is None else dataset
@@ -106,20 +114,34 @@ class SafeGRPOTrainer(GRPOTrainer):
             epoch=lambda: int(self.state.epoch or 0),
         )
 
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        if self.shared is None or not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        # TRL's, but for the shuffle: groups stay whole.
+        parts = self.args.steps_per_generation
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = whole_group_batches(batch, parts, self.num_generations)
+        return self._buffered_inputs[self._step % parts]
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._batch_rows = inputs
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        processor = self.processing_class
+        self.processing_class = PreparedProcessor(processor, lambda: self._prompts)
+        try:
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        finally:
+            self.processing_class = processor
         if self.credit.skip_settled and self.model.training:
             output["completion_mask"][output["advantages"].abs() < SETTLED] = 0
         return output
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
-        self._batch_prompts = prompts
-        prompt_ids, images, fields = super()._tokenize_prompts(prompts)
-        if images is not None:
-            # TRL gives None for a row without images, which its own call of the processor refuses.
-            images = [row or [] for row in images]
-        return prompt_ids, images, fields
+        rows = prepare_prompts(prompts, super()._tokenize_prompts, self.args.device)
+        self._prompts = rows
+        # TRL gives None for a row without images, which its own call of the processor refuses.
+        images = [row.images for row in rows] if any(row.images for row in rows) else None
+        return [row.ids.tolist() for row in rows], images, {}
 
     def _generate_single_turn(
         self,
@@ -132,17 +154,39 @@ class SafeGRPOTrainer(GRPOTrainer):
         if self.use_vllm and images is not None:
             # TRL's way to vLLM takes the first image of whatever is not None.
             images = [row or None for row in images]
-        completion_ids, logprobs = super()._generate_single_turn(
-            prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-        )
+        completion_ids, logprobs = self._complete(self._prompts), None
+        if completion_ids is None:
+            fields = generation_inputs(self._prompts)
+            completion_ids, logprobs = super()._generate_single_turn(
+                prompt_ids, images, fields, num_generations, has_tool_images
+            )
         if self.credit.hints and self.model.training:
             self._finish_hinted(completion_ids)
         self.check_completions(completion_ids)
         return completion_ids, logprobs
 
+    def _complete(
+        self, prompts: Sequence[PreparedPrompt], begun: Sequence[Sequence[int]] | None = None
+    ) -> list[list[int]] | None:
+        """Completions of packed prompts, or None where TRL has to generate them."""
+        if self.use_vllm or self.shared is None or not self.shared.samples:
+            return None
+        with (
+            profiling_context(self, "shared_prefix.generate"),
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            self.accelerator.autocast(),
+        ):
+            return self.shared.complete(
+                _transformers_model(model), prompts, self.generation_config, begun
+            )
+
     def _finish_hinted(self, completion_ids: list[list[int]]) -> None:
         """Replace completions of all-wrong groups by ones that begin with the right tag."""
-        rows, prompts = self._batch_rows, self._batch_prompts
+        rows = self._batch_rows
         prefixes = hinted_prefixes(completion_ids, rows, self._tokenizer, self.credit.hints)
         self._metrics["train"]["hinted"].append(len(prefixes) / len(rows))
         # Under sharding every process must generate as often as the others.
@@ -150,17 +194,14 @@ class SafeGRPOTrainer(GRPOTrainer):
         if int(most.max()) == 0:
             return
         chosen = sorted(prefixes) or [0]
-        ids, images, fields = self._tokenize_prompts([prompts[i] for i in chosen])
-        self._batch_prompts = prompts
+        prompts = [self._prompts[i] for i in chosen]
         begun = [prefixes.get(i, []) for i in chosen]
-        fields = {
-            name: [[*one, *[0] * len(more)] for one, more in zip(field, begun, strict=True)]
-            if isinstance(field, list) and field and isinstance(field[0], list)
-            else field
-            for name, field in fields.items()
-        }
-        longer = [[*prompt, *more] for prompt, more in zip(ids, begun, strict=True)]
-        finished, _ = super()._generate_single_turn(longer, images, fields, 1)
+        finished = self._complete(prompts, begun)
+        if finished is None:
+            longer = [prompt.followed_by(more) for prompt, more in zip(prompts, begun, strict=True)]
+            ids = [prompt.ids.tolist() for prompt in longer]
+            images = [prompt.images for prompt in longer]
+            finished, _ = super()._generate_single_turn(ids, images, generation_inputs(longer), 1)
         for i, more, rest in zip(chosen, begun, finished, strict=True):
             if i in prefixes:
                 completion_ids[i] = [*more, *rest][: self.max_completion_length]
@@ -179,13 +220,59 @@ class SafeGRPOTrainer(GRPOTrainer):
                 )
 
     def _get_per_token_logps_and_entropies(
-        self, model: Any, *args: Any, **kwargs: Any
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **inputs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        if not compute_aux_loss:
+            found = self._score_packed(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, inputs
+            )
+            if found is not None:
+                return found[0], found[1] if compute_entropy else None, None
         logps: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
         logps = super()._get_per_token_logps_and_entropies(
-            lambda **inputs: model(**without_empty_images(inputs)), *args, **kwargs
+            lambda **given: model(**without_empty_images(given)),
+            input_ids,
+            attention_mask,
+            logits_to_keep,
+            batch_size,
+            compute_entropy,
+            compute_aux_loss,
+            **inputs,
         )
         return logps
+
+    def _score_packed(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        length: int,
+        batch_size: int | None,
+        inputs: dict[str, Any],
+    ) -> Scores | None:
+        shared = self.shared
+        if shared is None or not shared.scores:
+            return None
+        rows = rows_of(input_ids, attention_mask, length, inputs)
+        if isinstance(rows, str):
+            shared.give_up(rows)
+            return None
+        name = "reference" if model is self.ref_model else "policy"
+        with self.accelerator.autocast():
+            return shared.log_probs(name, model, rows, length, batch_size or len(rows))
+
+
+def _transformers_model(model: Any) -> Any:
+    """The model under adapters, if it has any."""
+    return model.get_base_model() if is_peft_model(model) else model
 
 
 def without_empty_images(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Each prompt once, however many completions it has: training forward pass and sampling."""

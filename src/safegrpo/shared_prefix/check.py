@@ -1,0 +1,81 @@
+"""Packed rows held against the plain way, each completion behind its own copy of the prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group
+from safegrpo.shared_prefix.sampling import Sampled, evaluating
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 3e-2}
+"""Largest mean difference of log-probabilities, in nats, that rounding explains."""
+
+
+@torch.no_grad()
+def dense_log_probs(model: Any, group: Group, temperature: float = 1.0) -> torch.Tensor:
+    """Log-probabilities (N,) of the group's completions, one forward pass each."""
+    found = [group.prompt.new_zeros(0, dtype=torch.float32)]
+    for completion in group.completions:
+        ids = torch.cat([group.prompt, completion])
+        inputs = {
+            name: torch.nn.functional.pad(value, (0, len(completion)))[None]
+            if name in TOKEN_INPUTS
+            else value
+            for name, value in group.inputs.items()
+        }
+        output = model(
+            input_ids=ids[None],
+            attention_mask=torch.ones_like(ids)[None],
+            logits_to_keep=len(completion) + 1,
+            **inputs,
+        )
+        log_p = torch.log_softmax(output.logits[0, :-1].float() / temperature, dim=-1)
+        found.append(log_p.gather(-1, completion[:, None])[:, 0])
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def scoring_error(model: Any, groups: Sequence[Group], temperature: float) -> float:
+    """Mean difference of the log-probabilities that packed rows give, in nats, without dropout."""
+    with evaluating(model):
+        packed = model(groups=groups, temperature=temperature).log_probs
+        dense = [dense_log_probs(model, group, temperature) for group in groups]
+    return _mean_difference(packed, torch.cat(dense))
+
+
+@torch.no_grad()
+def sampling_error(
+    model: Any, groups: Sequence[Group], sampled: Sequence[Sampled], temperature: float
+) -> float:
+    """Mean difference, in nats, between the log-probabilities that tokens were sampled with and
+    those the model gives them. `groups` are what `sample` was given, with `log_probs=True`."""
+    rows = iter(sampled)
+    dense, ours = [], []
+    with evaluating(model):
+        for group in groups:
+            for given in group.completions:
+                row = next(rows)
+                whole = torch.cat([given, given.new_tensor(row.ids)])
+                alone = Group(group.prompt, (whole,), group.inputs)
+                found = dense_log_probs(model, alone, temperature)
+                dense.append(found[len(given) :])
+                ours.append(found.new_tensor(row.log_probs))
+    return _mean_difference(torch.cat(ours), torch.cat(dense))
+
+
+def tolerance(model: Any) -> float:
+    """What rounding explains in the model's precision, or in autocast's where that is on."""
+    weight = next(p for p in model.parameters() if p.is_floating_point())
+    dtype, device = weight.dtype, weight.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    return TOLERANCE.get(dtype, TOLERANCE[torch.float32])
+
+
+def _mean_difference(ours: torch.Tensor, dense: torch.Tensor) -> float:
+    difference = float((ours - dense).abs().mean()) if len(ours) else 0.0
+    return difference if math.isfinite(difference) else math.inf

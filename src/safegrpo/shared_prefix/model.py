@@ -1,0 +1,162 @@
+"""Making a vision-language model able to take packed rows, in its own forward pass.
+
+The model keeps its class and its weights. Its text tower gets an attention that understands
+layouts (attention.py), and its forward pass one more way in, `groups=`: the wrapped model (DDP,
+FSDP, PEFT) is called as ever, and the head sees no more than the completions' positions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+from transformers.utils import ModelOutput
+
+from safegrpo.errors import ModelError
+from safegrpo.shared_prefix.attention import PREFIX, register_beside
+from safegrpo.shared_prefix.layout import Group, Packed, pack
+from safegrpo.shared_prefix.scoring import score_tokens
+
+_ATTENTION_KINDS = frozenset({"full_attention", "sliding_attention"})
+_BASES = frozenset({"sdpa", "flash_attention_2", "flash_attention_3"})
+_IMAGES_SEE_THEMSELVES = frozenset({"gemma3"})
+
+
+class UnsupportedModelError(ModelError):
+    """A model that packed rows would compute wrongly; the message says why."""
+
+
+@dataclass
+class ScoredTokens(ModelOutput):
+    """What a packed row gives: `log_probs` and `entropies` (N,) of the completions' tokens."""
+
+    log_probs: torch.Tensor | None = None
+    entropies: torch.Tensor | None = None
+
+
+def accept_packed(model: Any) -> None:
+    """Let `model` (the transformers model itself, not a wrapper) take groups: `model(groups=[...],
+    temperature=1.0, entropy_gradient=False)` gives the `ScoredTokens` of their completions.
+
+    Raises UnsupportedModelError, with the reason, where that could not give the same numbers.
+    Doing it twice changes nothing.
+    """
+    if PREFIX in (model.config.get_text_config()._attn_implementation or ""):
+        return
+    reason = _why_not(model)
+    if reason is not None:
+        raise UnsupportedModelError(reason)
+    name = register_beside(model.config.get_text_config()._attn_implementation)
+    model.set_attn_implementation({_text_key(model.config): name})
+    inner = model.forward
+
+    @functools.wraps(type(model).forward)  # generate() checks its arguments against the signature
+    def forward(
+        self: Any,
+        *args: Any,
+        groups: Sequence[Group] | None = None,
+        temperature: float = 1.0,
+        entropy_gradient: bool = False,
+        **options: Any,
+    ) -> Any:
+        if groups is None:
+            return inner(*args, **options)
+        # Whatever else a wrapper adds (PEFT: input_ids=None, …) is empty.
+        packed = pack(groups, images_see_themselves(self))
+        return _score(self, packed, temperature, entropy_gradient)
+
+    model.forward = MethodType(forward, model)
+
+
+def images_see_themselves(model: Any) -> bool:
+    """Whether the tokens of one image attend to each other in both directions."""
+    return model.config.model_type in _IMAGES_SEE_THEMSELVES
+
+
+def _why_not(model: Any) -> str | None:
+    config = model.config
+    text = config.get_text_config()
+    if config.is_encoder_decoder or text is config:
+        return f"{config.model_type} is not a decoder with a vision tower"
+    if text._attn_implementation not in _BASES:
+        return f'its attention is "{text._attn_implementation}", not one of {sorted(_BASES)}'
+    other = set(getattr(text, "layer_types", None) or ()) - _ATTENTION_KINDS
+    if other:
+        return f"it has layers other than attention: {', '.join(sorted(other))}"
+    if getattr(text, "attn_logit_softcapping", None) is not None:
+        return "it caps its attention logits"
+    if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
+        return "it routes tokens to experts, whose balance depends on the batch"
+    return None
+
+
+def _text_key(config: Any) -> str:
+    text = config.get_text_config()
+    return next(key for key in config.sub_configs if getattr(config, key) is text)
+
+
+def position_ids(backbone: Any, groups: tuple[Group, ...]) -> torch.Tensor:
+    """Positions of a packed row: (1, T), or (3, 1, T) where rotary positions have three axes.
+
+    A completion goes on where its prompt ends, whatever lies between them in the row.
+    """
+    pieces = []
+    for group in groups:
+        prompt, following = prompt_positions(backbone, group)
+        pieces.append(prompt)
+        for completion in group.completions:
+            steps = torch.arange(len(completion), device=prompt.device)
+            pieces.append((steps + following).expand(*prompt.shape[:-1], -1))
+    row = torch.cat(pieces, dim=-1)
+    return row[..., None, :]
+
+
+def prompt_positions(backbone: Any, group: Group) -> tuple[torch.Tensor, int]:
+    """Positions of a prompt's tokens, (P,) or (3, P), and the position that follows them."""
+    rope_index = getattr(backbone, "get_rope_index", None)
+    length, device = len(group.prompt), group.prompt.device
+    if rope_index is None:
+        return torch.arange(length, device=device), length
+    grid = group.inputs.get("image_grid_thw")
+    if grid is None or not len(grid):
+        return torch.arange(length, device=device).expand(3, -1), length
+    kinds = group.inputs["mm_token_type_ids"]
+    found, _ = rope_index(group.prompt[None], mm_token_type_ids=kinds[None], image_grid_thw=grid)
+    return found[:, 0], int(found.max()) + 1
+
+
+def no_mask(device: torch.device) -> torch.Tensor:
+    """What to give for an attention mask: transformers hands a mask of four dimensions on as it
+    is, where it would build one of T x T from none."""
+    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+
+
+def _score(model: Any, packed: Packed, temperature: float, entropy_gradient: bool) -> ScoredTokens:
+    backbone = model.base_model
+    text = model.config.get_text_config()
+    # Called as a module, not by its weights: adapters and sharding live there.
+    head = model.get_output_embeddings()
+    hidden = backbone(
+        input_ids=packed.input_ids,
+        position_ids=position_ids(backbone, packed.groups),
+        attention_mask=no_mask(packed.input_ids.device),
+        use_cache=False,
+        **{PREFIX: packed.layout},
+        **packed.inputs,
+    ).last_hidden_state[0]
+    log_probs, entropies = score_tokens(
+        hidden[packed.sources],
+        packed.targets,
+        head,
+        text.vocab_size,
+        temperature=temperature,
+        softcap=getattr(text, "final_logit_softcapping", None),
+        entropy_gradient=entropy_gradient,
+    )
+    if not len(packed.targets):  # keep the result connected: a backward pass must reach the model
+        log_probs = log_probs + hidden.sum() * 0
+    return ScoredTokens(log_probs=log_probs, entropies=entropies)

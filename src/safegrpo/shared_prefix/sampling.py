@@ -1,0 +1,229 @@
+"""Sampling the completions of many prompts: each prompt read once, rows that have ended dropped.
+
+The distribution is transformers': the same generation options, the same processors of the logits,
+in the same order. What differs is that nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from safegrpo.shared_prefix.attention import PREFIX
+from safegrpo.shared_prefix.decode import PrefixCache
+from safegrpo.shared_prefix.layout import Group, Packed, pack
+from safegrpo.shared_prefix.model import (
+    images_see_themselves,
+    no_mask,
+    position_ids,
+    prompt_positions,
+)
+
+KEPT = 0.75
+"""Share of the grid's places still needed, below which the ended rows are taken out of it."""
+
+_PLAIN = {
+    "num_beams": (None, 1),
+    "num_return_sequences": (None, 1),
+    "penalty_alpha": (None,),
+    "dola_layers": (None,),
+    "prompt_lookup_num_tokens": (None,),
+    "stop_strings": (None,),
+    "guidance_scale": (None, 1, 1.0),
+    "max_time": (None,),
+    "constraints": (None,),
+    "force_words_ids": (None,),
+    "cache_implementation": (None,),
+}
+"""Generation options that would need another loop than this one, and the values that do not."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Token ids of one row, its end token included, and the log-probability of each in the model's
+    own distribution at the temperature sampled at (zeros unless asked for)."""
+
+    ids: list[int]
+    log_probs: list[float]
+
+
+def why_not_sample(config: Any) -> str | None:
+    """The generation option (of a GenerationConfig) that this loop does not know, if any."""
+    for name, plain in _PLAIN.items():
+        if getattr(config, name, None) not in plain:
+            return name
+    return None
+
+
+@torch.no_grad()
+def sample(
+    model: Any,
+    groups: Sequence[Group],
+    config: Any = None,
+    *,
+    log_probs: bool = False,
+    **options: Any,
+) -> list[Sampled]:
+    """A completion for each of the groups' completions, in order, going on from what they hold
+    already (nothing, as a rule); only what is new is returned.
+
+    `model` is the transformers model itself, made ready by `accept_packed`; `config` a
+    GenerationConfig and `options` its fields, as generate() takes them. Sampling goes without
+    dropout, whatever mode the model is in.
+    """
+    complete, _ = model._prepare_generation_config(config, **options)
+    with evaluating(model):
+        return _sample(model, groups, complete, log_probs)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model without dropout, which no two passes share; each module's mode is given back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _sample(model: Any, groups: Sequence[Group], config: Any, log_probs: bool) -> list[Sampled]:
+    packed = pack(groups, images_see_themselves(model))
+    cache = PrefixCache(packed)
+    rows = _Rows(model, groups, config)
+    logits = _first_logits(model, packed, cache)[rows.last]
+    for step in range(config.max_new_tokens):
+        rows.take(logits, step, log_probs)
+        if step + 1 == config.max_new_tokens or not rows.alive:
+            break
+        kept = rows.drop_ended()
+        if kept is not None:
+            cache.select(*kept)
+        cache.advance()
+        output = model(
+            input_ids=rows.tokens[:, None],
+            position_ids=rows.positions(step),
+            attention_mask=no_mask(rows.tokens.device),
+            past_key_values=cache,
+            use_cache=True,
+            **{PREFIX: cache},
+        )
+        logits = output.logits[:, -1]
+    return rows.sampled()
+
+
+def _first_logits(model: Any, packed: Packed, cache: PrefixCache) -> torch.Tensor:
+    """Logits (N, V) after each of the N rows' last given token; fills the cache."""
+    ends = []
+    for segment in packed.layout.segments:
+        at = segment.split
+        for length in segment.lengths:
+            ends.append(at + length - 1 if length else segment.split - 1)
+            at += length
+    kept, each = torch.tensor(ends, device=packed.input_ids.device).unique(return_inverse=True)
+    output = model(
+        input_ids=packed.input_ids,
+        position_ids=position_ids(model.base_model, packed.groups),
+        attention_mask=no_mask(packed.input_ids.device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=kept,
+        **{PREFIX: cache},
+        **packed.inputs,
+    )
+    logits: torch.Tensor = output.logits[0][each]
+    return logits
+
+
+class _Rows:
+    """The rows of the grid (see PrefixCache): what they were given, what they have sampled, and
+    whether they have ended. A place that only fills up the grid belongs to row N, which is none."""
+
+    def __init__(self, model: Any, groups: Sequence[Group], config: Any) -> None:
+        device = groups[0].prompt.device
+        given = [torch.cat([g.prompt, c]) for g in groups for c in g.completions]
+        starts = [prompt_positions(model.base_model, g)[1] for g in groups]
+        following = [n + len(c) for n, g in zip(starts, groups, strict=True) for c in g.completions]
+        self._axes = 3 if hasattr(model.base_model, "get_rope_index") else 1
+        self._count = len(given)
+        counts = torch.tensor([len(g.completions) for g in groups])[:, None]
+        firsts = counts.cumsum(0) - counts
+        places = torch.arange(int(counts.max()))
+        real = places < counts
+        self._grid = tuple(real.shape)
+        # A filling place computes what the first row of its prompt does.
+        self.last = (firsts + torch.where(real, places, 0)).flatten().to(device)
+        self._row = torch.where(real.flatten().to(device), self.last, self._count)
+        self._next = torch.tensor(following, device=device)[self.last]
+        self._ended = self._row == self._count
+        model._prepare_special_tokens(config, device=device, batch_size=len(self._row))
+        self._pad, self._ends = config._pad_token_tensor, config._eos_token_tensor
+        self._config = config
+        self._longest = max(len(ids) for ids in given)
+        self._processors = model._get_logits_processor(
+            config, input_ids_seq_length=self._longest, device=device
+        )
+        # What was given is padded on the left, as generate() shows it to the processors.
+        size = self._longest + config.max_new_tokens
+        self._ids = self._pad.new_full((len(self._row), size), int(self._pad))
+        for place, row in enumerate(self.last.tolist()):
+            self._ids[place, self._longest - len(given[row]) : self._longest] = given[row]
+        self._out = self._pad.new_full((self._count + 1, config.max_new_tokens), -1)
+        self._log_probs = torch.zeros(self._out.shape, device=device)
+        self.tokens = self._ids[:, -1]
+
+    def take(self, logits: torch.Tensor, step: int, with_log_probs: bool) -> None:
+        """Sample the next token of every row, or take the likeliest where sampling is off."""
+        raw = logits.float()
+        column = self._longest + step
+        scores = self._processors(self._ids[:, :column], raw.clone())
+        if self._config.do_sample:
+            tokens = torch.multinomial(torch.softmax(scores, dim=-1), 1)[:, 0]
+        else:
+            tokens = scores.argmax(dim=-1)
+        self.tokens = torch.where(self._ended, self._pad, tokens)
+        self._ids[:, column] = self.tokens
+        into = torch.where(self._ended, self._count, self._row)
+        self._out[into, step] = self.tokens
+        if with_log_probs:
+            at = torch.log_softmax(raw / (self._config.temperature or 1.0), dim=-1)
+            self._log_probs[into, step] = at.gather(-1, tokens[:, None])[:, 0]
+        if self._ends is not None:
+            self._ended = self._ended | torch.isin(self.tokens, self._ends)
+
+    @property
+    def alive(self) -> bool:
+        return not bool(self._ended.all())
+
+    def drop_ended(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Leave the ended rows out, if they are many enough; the prompts (U',) and the places
+        (U', G') of the grid that are kept."""
+        ended = self._ended.view(self._grid)
+        counts = (~ended).sum(1)
+        prompts = counts.nonzero()[:, 0]
+        group = int(counts.max())
+        if len(prompts) * group > KEPT * ended.numel():
+            return None
+        places = ended[prompts].int().argsort(dim=1, stable=True)[:, :group]
+        places = prompts[:, None] * self._grid[1] + places
+        self._grid = (len(prompts), group)
+        for name in ("_row", "_ended", "_next", "_ids", "tokens"):
+            setattr(self, name, getattr(self, name)[places.flatten()])
+        return prompts, places
+
+    def positions(self, step: int) -> torch.Tensor:
+        """Where the token sampled at `step` stands in its own sequence: (S, 1) or (3, S, 1)."""
+        at = (self._next + step)[:, None]
+        return at if self._axes == 1 else at.expand(self._axes, -1, -1)
+
+    def sampled(self) -> list[Sampled]:
+        result = []
+        for ids, log_probs in zip(self._out.tolist(), self._log_probs.tolist(), strict=True):
+            length = ids.index(-1) if -1 in ids else len(ids)
+            result.append(Sampled(ids[:length], log_probs[:length]))
+        return result[: self._count]
