@@ -99,34 +99,40 @@ def _text_key(config: Any) -> str:
     return next(key for key in config.sub_configs if getattr(config, key) is text)
 
 
-def position_ids(backbone: Any, groups: tuple[Group, ...]) -> torch.Tensor:
-    """Positions of a packed row: (1, T), or (3, 1, T) where rotary positions have three axes.
+@dataclass(frozen=True)
+class PromptPositions:
+    """Positions of a prompt's tokens, (P,), or (3, P) where rotary positions have three axes, and
+    the position of the token that follows, the same on every axis."""
 
-    A completion goes on where its prompt ends, whatever lies between them in the row.
-    """
-    pieces = []
-    for group in groups:
-        prompt, following = prompt_positions(backbone, group)
-        pieces.append(prompt)
-        for completion in group.completions:
-            steps = torch.arange(len(completion), device=prompt.device)
-            pieces.append((steps + following).expand(*prompt.shape[:-1], -1))
-    row = torch.cat(pieces, dim=-1)
-    return row[..., None, :]
+    tokens: torch.Tensor
+    following: int
 
 
-def prompt_positions(backbone: Any, group: Group) -> tuple[torch.Tensor, int]:
-    """Positions of a prompt's tokens, (P,) or (3, P), and the position that follows them."""
+def prompt_positions(backbone: Any, group: Group) -> PromptPositions:
+    """As the model itself would number the group's prompt."""
     rope_index = getattr(backbone, "get_rope_index", None)
     length, device = len(group.prompt), group.prompt.device
+    plain = torch.arange(length, device=device)
     if rope_index is None:
-        return torch.arange(length, device=device), length
+        return PromptPositions(plain, length)
     grid = group.inputs.get("image_grid_thw")
     if grid is None or not len(grid):
-        return torch.arange(length, device=device).expand(3, -1), length
+        return PromptPositions(plain.expand(3, -1), length)
     kinds = group.inputs["mm_token_type_ids"]
     found, _ = rope_index(group.prompt[None], mm_token_type_ids=kinds[None], image_grid_thw=grid)
-    return found[:, 0], int(found.max()) + 1
+    return PromptPositions(found[:, 0], int(found.max()) + 1)
+
+
+def position_ids(groups: Sequence[Group], positions: Sequence[PromptPositions]) -> torch.Tensor:
+    """Positions of a packed row, (1, T) or (3, 1, T): a completion goes on where its prompt ends,
+    whatever lies between them in the row."""
+    pieces = []
+    for group, prompt in zip(groups, positions, strict=True):
+        pieces.append(prompt.tokens)
+        for completion in group.completions:
+            steps = torch.arange(len(completion), device=prompt.tokens.device) + prompt.following
+            pieces.append(steps.expand(*prompt.tokens.shape[:-1], -1))
+    return torch.cat(pieces, dim=-1)[..., None, :]
 
 
 def no_mask(device: torch.device) -> torch.Tensor:
@@ -140,9 +146,10 @@ def _score(model: Any, packed: Packed, temperature: float, entropy_gradient: boo
     text = model.config.get_text_config()
     # Called as a module, not by its weights: adapters and sharding live there.
     head = model.get_output_embeddings()
+    positions = [prompt_positions(backbone, group) for group in packed.groups]
     hidden = backbone(
         input_ids=packed.input_ids,
-        position_ids=position_ids(backbone, packed.groups),
+        position_ids=position_ids(packed.groups, positions),
         attention_mask=no_mask(packed.input_ids.device),
         use_cache=False,
         **{PREFIX: packed.layout},

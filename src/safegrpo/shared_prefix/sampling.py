@@ -17,6 +17,7 @@ from safegrpo.shared_prefix.attention import PREFIX
 from safegrpo.shared_prefix.decode import PrefixCache
 from safegrpo.shared_prefix.layout import Group, Packed, pack
 from safegrpo.shared_prefix.model import (
+    PromptPositions,
     images_see_themselves,
     no_mask,
     position_ids,
@@ -95,8 +96,9 @@ def evaluating(model: Any) -> Iterator[None]:
 def _sample(model: Any, groups: Sequence[Group], config: Any, log_probs: bool) -> list[Sampled]:
     packed = pack(groups, images_see_themselves(model))
     cache = PrefixCache(packed)
-    rows = _Rows(model, groups, config)
-    logits = _first_logits(model, packed, cache)[rows.last]
+    positions = [prompt_positions(model.base_model, group) for group in groups]
+    rows = _Rows(model, groups, positions, config)
+    logits = _first_logits(model, packed, positions, cache)[rows.last]
     for step in range(config.max_new_tokens):
         rows.take(logits, step, log_probs)
         if step + 1 == config.max_new_tokens or not rows.alive:
@@ -117,7 +119,9 @@ def _sample(model: Any, groups: Sequence[Group], config: Any, log_probs: bool) -
     return rows.sampled()
 
 
-def _first_logits(model: Any, packed: Packed, cache: PrefixCache) -> torch.Tensor:
+def _first_logits(
+    model: Any, packed: Packed, positions: Sequence[PromptPositions], cache: PrefixCache
+) -> torch.Tensor:
     """Logits (N, V) after each of the N rows' last given token; fills the cache."""
     ends = []
     for segment in packed.layout.segments:
@@ -128,7 +132,7 @@ def _first_logits(model: Any, packed: Packed, cache: PrefixCache) -> torch.Tenso
     kept, each = torch.tensor(ends, device=packed.input_ids.device).unique(return_inverse=True)
     output = model(
         input_ids=packed.input_ids,
-        position_ids=position_ids(model.base_model, packed.groups),
+        position_ids=position_ids(packed.groups, positions),
         attention_mask=no_mask(packed.input_ids.device),
         past_key_values=cache,
         use_cache=True,
@@ -144,12 +148,21 @@ class _Rows:
     """The rows of the grid (see PrefixCache): what they were given, what they have sampled, and
     whether they have ended. A place that only fills up the grid belongs to row N, which is none."""
 
-    def __init__(self, model: Any, groups: Sequence[Group], config: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        groups: Sequence[Group],
+        positions: Sequence[PromptPositions],
+        config: Any,
+    ) -> None:
         device = groups[0].prompt.device
         given = [torch.cat([g.prompt, c]) for g in groups for c in g.completions]
-        starts = [prompt_positions(model.base_model, g)[1] for g in groups]
-        following = [n + len(c) for n, g in zip(starts, groups, strict=True) for c in g.completions]
-        self._axes = 3 if hasattr(model.base_model, "get_rope_index") else 1
+        following = [
+            prompt.following + len(completion)
+            for prompt, group in zip(positions, groups, strict=True)
+            for completion in group.completions
+        ]
+        self._axes = positions[0].tokens.shape[:-1]
         self._count = len(given)
         counts = torch.tensor([len(g.completions) for g in groups])[:, None]
         firsts = counts.cumsum(0) - counts
@@ -168,11 +181,14 @@ class _Rows:
         self._processors = model._get_logits_processor(
             config, input_ids_seq_length=self._longest, device=device
         )
-        # What was given is padded on the left, as generate() shows it to the processors.
+        # generate() would show its processors a short prompt behind padding, as if the padding
+        # had been said before; behind its own first token it is what it is alone.
         size = self._longest + config.max_new_tokens
         self._ids = self._pad.new_full((len(self._row), size), int(self._pad))
         for place, row in enumerate(self.last.tolist()):
-            self._ids[place, self._longest - len(given[row]) : self._longest] = given[row]
+            start = self._longest - len(given[row])
+            self._ids[place, :start] = given[row][0]
+            self._ids[place, start : self._longest] = given[row]
         self._out = self._pad.new_full((self._count + 1, config.max_new_tokens), -1)
         self._log_probs = torch.zeros(self._out.shape, device=device)
         self.tokens = self._ids[:, -1]
@@ -183,7 +199,7 @@ class _Rows:
         column = self._longest + step
         scores = self._processors(self._ids[:, :column], raw.clone())
         if self._config.do_sample:
-            tokens = torch.multinomial(torch.softmax(scores, dim=-1), 1)[:, 0]
+            tokens = _draw(torch.softmax(scores, dim=-1))
         else:
             tokens = scores.argmax(dim=-1)
         self.tokens = torch.where(self._ended, self._pad, tokens)
@@ -218,8 +234,7 @@ class _Rows:
 
     def positions(self, step: int) -> torch.Tensor:
         """Where the token sampled at `step` stands in its own sequence: (S, 1) or (3, S, 1)."""
-        at = (self._next + step)[:, None]
-        return at if self._axes == 1 else at.expand(self._axes, -1, -1)
+        return (self._next + step)[:, None].expand(*self._axes, -1, -1)
 
     def sampled(self) -> list[Sampled]:
         result = []
@@ -227,3 +242,15 @@ class _Rows:
             length = ids.index(-1) if -1 in ids else len(ids)
             result.append(Sampled(ids[:length], log_probs[:length]))
         return result[: self._count]
+
+
+def _draw(probabilities: torch.Tensor) -> torch.Tensor:
+    """One token (S,) from each of the distributions (S, V).
+
+    The place where the summed probabilities pass a random number: torch.multinomial draws a random
+    number for every token of the vocabulary, which on a CPU takes longer than a small model.
+    """
+    summed = probabilities.cumsum(-1, dtype=torch.float64)
+    passed = torch.rand_like(summed[:, :1]) * summed[:, -1:]
+    # Strictly beyond: a token of probability 0 is never the first to be.
+    return torch.searchsorted(summed, passed, right=True)[:, 0].clamp(max=summed.shape[1] - 1)
