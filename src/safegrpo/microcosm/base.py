@@ -9,6 +9,7 @@ package in bfloat16, so that the demo starts at once.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import __version__
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.microcosm import SHIPPED, measure, text
@@ -43,6 +45,22 @@ class BaseRecipe:
     speech_steps: int = 4500
     speech_batch: int = 64
     speech_learning_rate: float = 2e-3
+
+
+MADE_BY = (
+    *("things", "instructions", "world", "wordings", "pen", "pictograms", "draw", "text", "pairs"),
+    *("model", "vision", "speech", "base"),
+)
+"""Modules of this package that decide what the recipe makes."""
+
+
+def made_by() -> dict[str, str]:
+    """What decides how the base model turns out: a hash of those modules, and the libraries."""
+    digest = hashlib.sha256()
+    for name in MADE_BY:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    versions = {"torch": torch.__version__.partition("+")[0], "transformers": __version__}
+    return {"sources": digest.hexdigest(), **versions}
 
 
 def say(line: str) -> None:
@@ -87,7 +105,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
         "speech_loss": loss,
         "dev": abilities(output),
         "seconds": round(time.perf_counter() - began),
-        "torch": torch.__version__.partition("+")[0],
+        "made_by": made_by(),
     }
     write_text_atomic(output / "base.json", json.dumps(facts, indent=2) + "\n")
     return facts
