@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow check audit microcosm-base results wheel-test clean
+.PHONY: help install demo test test-slow check audit bench microcosm-base results wheel-test clean
 
 help:
 	@echo "make demo            align a tiny model on the CPU: before/after table and report"
@@ -13,6 +13,7 @@ help:
 	@echo "make audit           what cheats would earn under the strict rules"
 	@echo "make test-slow       the tests that take minutes each"
 	@echo "make wheel-test      the wheel, in an empty environment"
+	@echo "make bench           a GRPO step beside TRL's, along every axis: docs/performance.md"
 	@echo "make microcosm-base  the demo's base model, from nothing"
 	@echo "make results         docs/results.md and the README's table, from docs/results/"
 
@@ -50,6 +51,11 @@ check: .venv/.dev
 
 audit: .venv/.train
 	$(BIN)/safegrpo audit --rules strict
+
+# About 40 minutes on two quiet cores; remove a file of docs/results/step to measure it again.
+bench: .venv/.dev
+	$(BIN)/python bench/grpo_sweep.py run $(ARGS)
+	$(BIN)/python bench/grpo_sweep.py render
 
 microcosm-base: .venv/.train
 	$(BIN)/python -m safegrpo.microcosm.base $(ARGS)

@@ -396,23 +396,31 @@ def machine() -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The arguments of one point."""
+    found = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--prompt", type=int, default=600, help="tokens, its image's included")
-    parser.add_argument("--completion", type=int, default=128, help="tokens of each completion")
-    parser.add_argument("--group", type=int, default=8, help="completions of a prompt")
-    parser.add_argument("--prompts", type=int, default=1, help="prompts of a step")
-    parser.add_argument("--model", choices=SHAPES, default="37m")
-    parser.add_argument("--steps", type=int, default=3, help="measured steps; one more warms up")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
-    parser.add_argument("--freeze-vision", action="store_true")
-    parser.add_argument("--json", action="store_true", help="print the whole result as one object")
-    parser.add_argument("--worker", choices=("stock", "ours"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    found.add_argument("--prompt", type=int, default=600, help="tokens, its image's included")
+    found.add_argument("--completion", type=int, default=128, help="tokens of each completion")
+    found.add_argument("--group", type=int, default=8, help="completions of a prompt")
+    found.add_argument("--prompts", type=int, default=1, help="prompts of a step")
+    found.add_argument("--model", choices=SHAPES, default="37m")
+    found.add_argument("--steps", type=int, default=3, help="measured steps; one more warms up")
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
+    found.add_argument("--freeze-vision", action="store_true")
+    found.add_argument("--json", action="store_true", help="print the whole result as one object")
+    found.add_argument("--worker", choices=("stock", "ours"), help=argparse.SUPPRESS)
+    found.add_argument("--folder", help=argparse.SUPPRESS)
+    return found
+
+
+def main() -> None:
+    arguments = parser()
+    args = arguments.parse_args()
+    if args.prompt < 64 or args.completion < 1 or args.group < 2 or args.steps < 1:
+        arguments.error("wanted: --prompt 64 or more, --group 2 or more, the others 1 or more")
     if args.worker:
         worker(args, args.folder)
         return

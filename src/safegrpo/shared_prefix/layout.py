@@ -85,15 +85,16 @@ class Segment:
         The N token each padded place (G x longest,) is filled from, and the padded place each
         token (N,) is found at; None if all completions are equally long.
         """
-        lengths = torch.tensor(self.lengths, device=self.device)
-        if bool((lengths == self.longest).all()):
+        if len(set(self.lengths)) == 1:
             return None
+        lengths = torch.tensor(self.lengths)
         starts = lengths.cumsum(0) - lengths
-        steps = torch.arange(self.longest, device=self.device)
+        steps = torch.arange(self.longest)
         # A padded place comes after all real ones of its row, which never look ahead.
         fill = starts[:, None] + torch.minimum(steps, (lengths - 1).clamp(min=0)[:, None])
+        fill = fill.flatten().clamp(max=sum(self.lengths) - 1)
         real = (steps < lengths[:, None]).flatten().nonzero()[:, 0]
-        return fill.flatten().clamp(max=int(lengths.sum()) - 1), real
+        return fill.to(self.device), real.to(self.device)
 
     def prompt_mask(self, window: int | None) -> torch.Tensor | None:
         """(P, P), true where a token of the prompt sees another; None: all before it and itself."""
@@ -151,32 +152,29 @@ class Packed:
 
 def pack(groups: Sequence[Group], bidirectional_images: bool = False) -> Packed:
     """The groups as one row; `bidirectional_images` lets the tokens of one image see each other."""
-    pieces: list[torch.Tensor] = []
+    device = groups[0].prompt.device
     segments: list[Segment] = []
-    sources: list[torch.Tensor] = []
+    sources: list[int] = []
     at = 0
     for group in groups:
-        device = group.prompt.device
         lengths = tuple(len(completion) for completion in group.completions)
         blocks = _image_blocks(group) if bidirectional_images else None
         segment = Segment(at, len(group.prompt), lengths, device, blocks)
         begin = segment.split
         for length in lengths:
             if length:  # the first token is predicted by the prompt's last
-                before = torch.arange(begin - 1, begin + length - 1, device=device)
-                before[0] = segment.split - 1
-                sources.append(before)
+                sources += [segment.split - 1, *range(begin, begin + length - 1)]
             begin += length
-        pieces += [group.prompt, *group.completions]
         segments.append(segment)
         at = segment.stop
+    completions = [completion for group in groups for completion in group.completions]
     return Packed(
         groups=tuple(groups),
         layout=Layout(segments),
-        input_ids=torch.cat(pieces)[None],
+        input_ids=torch.cat([piece for g in groups for piece in (g.prompt, *g.completions)])[None],
         inputs=_image_inputs(groups),
-        sources=torch.cat(sources) if sources else pieces[0].new_zeros(0),
-        targets=torch.cat([c for group in groups for c in group.completions] or [pieces[0][:0]]),
+        sources=torch.tensor(sources, dtype=torch.long, device=device),
+        targets=torch.cat(completions) if completions else groups[0].prompt[:0],
     )
 
 

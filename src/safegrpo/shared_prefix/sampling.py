@@ -101,9 +101,9 @@ def _sample(model: Any, groups: Sequence[Group], config: Any, log_probs: bool) -
     logits = _first_logits(model, packed, positions, cache)[rows.last]
     for step in range(config.max_new_tokens):
         rows.take(logits, step, log_probs)
+        kept = rows.drop_ended()
         if step + 1 == config.max_new_tokens or not rows.alive:
             break
-        kept = rows.drop_ended()
         if kept is not None:
             cache.select(*kept)
         cache.advance()
@@ -192,6 +192,7 @@ class _Rows:
         self._out = self._pad.new_full((self._count + 1, config.max_new_tokens), -1)
         self._log_probs = torch.zeros(self._out.shape, device=device)
         self.tokens = self._ids[:, -1]
+        self.alive = True
 
     def take(self, logits: torch.Tensor, step: int, with_log_probs: bool) -> None:
         """Sample the next token of every row, or take the likeliest where sampling is off."""
@@ -212,25 +213,21 @@ class _Rows:
         if self._ends is not None:
             self._ended = self._ended | torch.isin(self.tokens, self._ends)
 
-    @property
-    def alive(self) -> bool:
-        return not bool(self._ended.all())
-
     def drop_ended(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Leave the ended rows out, if they are many enough; the prompts (U',) and the places
-        (U', G') of the grid that are kept."""
-        ended = self._ended.view(self._grid)
+        (U', G') of the grid that are kept. Says, too, whether any is `alive`."""
+        ended = self._ended.view(self._grid).cpu()  # the one wait for the device a token
         counts = (~ended).sum(1)
-        prompts = counts.nonzero()[:, 0]
-        group = int(counts.max())
-        if len(prompts) * group > KEPT * ended.numel():
+        prompts, group = counts.nonzero()[:, 0], int(counts.max())
+        self.alive = group > 0
+        if not self.alive or len(prompts) * group > KEPT * ended.numel():
             return None
         places = ended[prompts].int().argsort(dim=1, stable=True)[:, :group]
-        places = prompts[:, None] * self._grid[1] + places
-        self._grid = (len(prompts), group)
+        places = (prompts[:, None] * self._grid[1] + places).to(self._ended.device)
+        self._grid = tuple(places.shape)
         for name in ("_row", "_ended", "_next", "_ids", "tokens"):
             setattr(self, name, getattr(self, name)[places.flatten()])
-        return prompts, places
+        return prompts.to(places.device), places
 
     def positions(self, step: int) -> torch.Tensor:
         """Where the token sampled at `step` stands in its own sequence: (S, 1) or (3, S, 1)."""

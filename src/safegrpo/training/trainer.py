@@ -98,6 +98,14 @@ class SafeGRPOTrainer(GRPOTrainer):
         if shared.samples and (self.is_fsdp_enabled or self._dist.is_zero3):
             # Every process must call a sharded model as often as the others.
             shared.give_up("the model is sharded", only_sampling=True)
+        part = self.args.per_device_train_batch_size
+        if shared.scores and part % self.num_generations:
+            logger.warning(
+                "per_device_train_batch_size %d parts groups of %d completions: a prompt is "
+                "computed once for each part",
+                part,
+                self.num_generations,
+            )
         return shared
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
