@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 
 from safegrpo.evaluation.generate import generate_responses
@@ -45,19 +46,34 @@ def refuse(_) -> None:
     raise UnsupportedModelError("it is a test")
 
 
-def test_packed_rows_and_generate_give_the_same_responses(asked, monkeypatch) -> None:
+def fail(*_, **__) -> None:
+    raise AttributeError("no attribute 'layers'")
+
+
+def test_packed_rows_and_generate_give_the_same_responses(asked, monkeypatch, caplog) -> None:
     packed = asked()
     assert len(set(packed)) > 1 and all(packed)
-    monkeypatch.setattr(f"{MODULE}.accept_packed", refuse)
-    assert asked() == packed
+    assert asked(shared_prefix=False) == packed
+    assert not caplog.records
+    for name, change, said in [
+        ("accept_packed", refuse, "it is a test"),
+        ("sampling_error", lambda *_: 0.7, "wrong by 0.7"),
+        ("sample", fail, "AttributeError: no attribute 'layers'"),
+    ]:
+        with caplog.at_level(logging.WARNING), monkeypatch.context() as patch:
+            patch.setattr(f"{MODULE}.{name}", change)
+            assert asked() == packed
+        assert caplog.text.count(said) == 1
 
 
-def test_a_first_batch_that_differs_is_asked_for_again(asked, monkeypatch, caplog) -> None:
-    expected = asked()
-    monkeypatch.setattr(f"{MODULE}.sampling_error", lambda *_: 0.7)
-    with caplog.at_level(logging.WARNING):
-        assert asked() == expected
-    assert caplog.text.count("wrong by 0.7") == 1
+def test_a_model_with_adapters_is_asked_the_same_way(processor, caplog) -> None:
+    model = load_model(SHIPPED, dtype="float32")
+    rows = [([Image.new("RGB", (64, 64), (40, 90, 7))], "what is in the picture ?")]
+    options = {"max_new_tokens": 12, "batch_size": 4}
+    expected = generate_responses(model, processor, rows, **options)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    assert generate_responses(adapted, processor, rows, **options) == expected
+    assert not caplog.records
 
 
 def test_samples_are_the_same_for_the_same_seed(asked) -> None:

@@ -1,11 +1,14 @@
 """What a model must be to take packed rows, and what stays as it was."""
 
+import copy
 import json
+import math
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from safegrpo.errors import ModelError
 from safegrpo.shared_prefix.check import sampling_error, scoring_error, tolerance
 from safegrpo.shared_prefix.layout import Group, Layout, pack
 from safegrpo.shared_prefix.model import UnsupportedModelError, accept_packed
@@ -32,6 +35,7 @@ def test_what_it_cannot_serve_is_refused_with_the_reason() -> None:
         ("layer_types", ["full_attention", "linear_attention"], "linear_attention"),
         ("attn_logit_softcapping", 30.0, "caps its attention logits"),
         ("num_experts", 8, "experts"),
+        ("use_bidirectional_attention", True, "looks ahead"),
     ]:
         tiny = build("gemma3")
         setattr(text(tiny), name, value)
@@ -84,7 +88,7 @@ def test_a_wrong_layout_is_found_out(monkeypatch) -> None:
     groups = [tiny.group([(4, 4)], [6, 9])]
     assert scoring_error(tiny.model, groups, 1.0) < tolerance(tiny.model)
     found = sample(tiny.model, groups, config(), log_probs=True)
-    assert sampling_error(tiny.model, groups, found, 1.0) < tolerance(tiny.model)
+    assert sampling_error(tiny.model, groups, found, 1.0, 4) < tolerance(tiny.model)
     one_too_few = Layout.mask
 
     def mask(self, number, part, window):
@@ -146,6 +150,48 @@ def test_a_packed_row_holds_each_prompt_once_and_says_what_predicts_what() -> No
     # Prompts of 5 and 3 tokens: the first token is predicted by a prompt's last.
     assert packed.sources.tolist() == [4, 5, 4, 7, 8, 12]
     assert packed.input_ids[0, [5, 6, 7, 8, 9, 13]].tolist() == packed.targets.tolist()
+
+
+def test_a_copy_computes_with_its_own_weights() -> None:
+    tiny = build("qwen3_vl")
+    accept_packed(tiny.model)
+    group = tiny.group([(4, 4)], [6])
+    other = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.zero_()
+        even = other(groups=[group]).log_probs
+        plain = other(input_ids=group.prompt[None, -3:]).logits
+        assert tiny.model(groups=[group]).log_probs.std() > 0.1
+    assert torch.allclose(even, torch.full_like(even, -math.log(200)))
+    assert not plain.any()
+
+
+def test_two_models_of_one_configuration_object_are_both_made_ready() -> None:
+    one = build("llava")
+    two = type(one.model)(one.model.config).eval()
+    for model in (one.model, two):
+        accept_packed(model)
+        assert scoring_error(model, [one.group([(4, 4)], [6])], 1.0) < 1e-5
+
+
+def test_an_attention_that_was_changed_afterwards_is_an_error() -> None:
+    tiny = build("llava")
+    accept_packed(tiny.model)
+    tiny.model.set_attn_implementation("eager")
+    with pytest.raises(ModelError, match='attention was set to "eager" afterwards'):
+        tiny.model(groups=[tiny.group([], [3])])
+
+
+def test_a_head_in_float32_stays_so_under_autocast() -> None:
+    tiny = build("qwen3_vl")
+    accept_packed(tiny.model)
+    dtypes = []
+    tiny.model.get_output_embeddings().register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        tiny.model(groups=[tiny.group([], [3])], float32_head=True)
+        tiny.model(groups=[tiny.group([], [3])])
+    assert dtypes == [torch.float32, torch.bfloat16]
 
 
 def test_saved_generation_options_are_untouched(tmp_path) -> None:

@@ -1,5 +1,7 @@
 """Sampling of our own against transformers' generate()."""
 
+import math
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -73,6 +75,8 @@ def test_greedy_tokens_are_those_of_generate(make, begun) -> None:
         {"suppress_tokens": [IMAGE, VIDEO, *WORDS[::2]]},
         {"max_new_tokens": 1},
         {"eos_token_id": None},
+        {"eos_token_id": None, "pad_token_id": None},
+        {"forced_eos_token_id": 77},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -129,6 +133,23 @@ def test_a_token_of_no_probability_is_never_drawn() -> None:
     drawn = _draw(wide)
     assert set(drawn.tolist()) == {2, 5}
     assert abs((drawn == 5).float().mean() - 0.75) < 0.04
+
+
+def test_logits_that_are_no_numbers_are_an_error() -> None:
+    tiny = build("llava")
+    accept_packed(tiny.model)
+    with torch.no_grad():
+        tiny.model.get_output_embeddings().weight.fill_(math.nan)
+    with pytest.raises(RuntimeError, match="not finite"):
+        sample(tiny.model, prompts(tiny), config(do_sample=True))
+
+
+def test_nothing_to_sample_and_no_limit() -> None:
+    tiny = build("llava")
+    accept_packed(tiny.model)
+    assert sample(tiny.model, [], config()) == []
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        sample(tiny.model, prompts(tiny), config(max_new_tokens=None))
 
 
 def test_rows_that_have_ended_are_no_longer_computed(monkeypatch) -> None:

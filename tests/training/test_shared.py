@@ -6,13 +6,23 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
+from safegrpo.errors import ModelError
 from safegrpo.models import load_model
+from safegrpo.shared_prefix.layout import joined
+from safegrpo.shared_prefix.model import ScoredTokens
 from safegrpo.training.config import LoraConfig
 from safegrpo.training.data import build_dataset
 from safegrpo.training.grpo_options import grpo_config
 from safegrpo.training.model_parts import peft_config
-from safegrpo.training.prompts import prepare_prompts
-from safegrpo.training.shared import Row, chunks, grouped, whole_group_batches
+from safegrpo.training.prompts import PreparedPrompt, joined_inputs, prepare_prompts
+from safegrpo.training.shared import (
+    Row,
+    SharedPrefix,
+    chunks,
+    grouped,
+    rows_of,
+    whole_group_batches,
+)
 from safegrpo.training.trainer import SafeGRPOTrainer
 from tests.training.conftest import SHORT_GUIDE, pair
 
@@ -87,6 +97,8 @@ def train(recipe, processor, tmp_path):
         {"num_iterations": 2},
         {"loss_type": "grpo", "temperature": 0.7},
         {"entropy_coef": 0.05},
+        {"top_entropy_quantile": 0.5},
+        {"pad_to_multiple_of": 8},
         {"lora": True},
         {"lora": True, "gradient_checkpointing": True},
     ],
@@ -126,7 +138,7 @@ def test_a_model_that_cannot_is_trained_the_dense_way_and_says_so(train, monkeyp
 def test_a_first_batch_that_differs_is_computed_the_dense_way(train, monkeypatch, caplog) -> None:
     rows = [pair(i) for i in range(4)]
     _, expected = train(SafeGRPOTrainer, rows, options={"shared_prefix": False}, max_steps=2)
-    monkeypatch.setattr("safegrpo.training.shared.scoring_error", lambda *_: 0.4)
+    monkeypatch.setattr("safegrpo.training.shared.scoring_error", lambda *_, **__: 0.4)
     with caplog.at_level(logging.WARNING):
         trainer, log = train(SafeGRPOTrainer, rows, max_steps=2)
     assert not trainer.shared.scores and not trainer.shared.samples
@@ -135,13 +147,18 @@ def test_a_first_batch_that_differs_is_computed_the_dense_way(train, monkeypatch
         assert one["loss"] == pytest.approx(two["loss"], abs=1e-6)
 
 
+def fails(*_, **__):
+    raise AttributeError("no attribute 'layers'")
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        lambda patch, made: patch.setattr("safegrpo.training.shared.sample", fails),
         lambda patch, made: patch.setattr("safegrpo.training.shared.sampling_error", lambda *_: 1),
         lambda patch, made: setattr(made.generation_config, "num_beams", 2),
     ],
-    ids=["differs", "beams"],
+    ids=["fails", "differs", "beams"],
 )
 def test_sampling_that_cannot_be_ours_is_left_to_trl(trainer, monkeypatch, caplog, change) -> None:
     made = trainer()
@@ -190,6 +207,90 @@ def test_log_probabilities_are_trls_for_rows_of_every_kind(trainer) -> None:
     assert made.shared.scores
 
 
+class Score:
+    """A `SharedPrefix` over a model that is not there, and what was checked of it."""
+
+    def __init__(self, monkeypatch, errors=(), agree=list) -> None:
+        self.checked, self.said = [], []
+        errors = iter(errors)
+
+        def error(_, groups, *__, **___):
+            self.checked.append([len(g.inputs) for g in groups])
+            return next(errors, 0.0)
+
+        monkeypatch.setattr("safegrpo.training.shared.scoring_error", error)
+        self.shared = SharedPrefix([], temperature=1.0, agree=agree, say=self.said.append)
+
+    def __call__(self, rows, name="policy", batch_size=8):
+        return self.shared.log_probs(name, Uniform(), rows, 3, batch_size)
+
+
+class Uniform(torch.nn.Module):
+    """Gives every token a log-probability of 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, groups, **_):
+        zeros = torch.zeros(sum(len(c) for g in groups for c in g.completions))
+        return ScoredTokens(log_probs=zeros, entropies=zeros)
+
+
+def test_each_kind_of_row_is_checked_once_for_each_model(monkeypatch) -> None:
+    score = Score(monkeypatch)
+    words, picture = row([1, 2]), row([3, 4], [0.5])
+    for rows in ([words], [words, words], [words, picture], [picture], [words]):
+        assert score(rows) is not None
+    assert score.checked == [[0], [1, 0]]  # rows with images come first
+    score([picture], name="reference")
+    assert len(score.checked) == 3 and not score.said
+
+
+def test_a_batch_without_tokens_vouches_for_nothing(monkeypatch) -> None:
+    score = Score(monkeypatch, errors=[0.3])
+    empty = Row(torch.tensor([1, 2]), torch.tensor([], dtype=torch.long), {})
+    assert score([empty, empty]) is not None and not score.checked
+    assert score([empty, row([1, 2])]) is None
+    assert score.said and not score.shared.scores
+
+
+def test_a_later_kind_of_row_that_differs_is_found_out(monkeypatch) -> None:
+    score = Score(monkeypatch, errors=[0.0, 0.3])
+    assert score([row([1, 2])]) is not None
+    assert score([row([1, 2], [0.5])]) is None and not score.shared.scores
+
+
+def test_what_one_process_cannot_all_leave(monkeypatch) -> None:
+    """Otherwise they would call a sharded model a different number of times, and wait for ever."""
+    score = Score(monkeypatch, agree=lambda flags: [1.0, *flags[1:]])
+    assert score([row([1, 2])]) is None and "another process" in score.said[0]
+    score = Score(monkeypatch, agree=lambda values: [0.5] if len(values) == 1 else values)
+    assert score([row([1, 2])]) is None and "wrong by 0.5" in score.said[0]
+
+
+def test_image_data_that_cannot_be_parted_goes_the_dense_way() -> None:
+    ids, mask = torch.ones(2, 5, dtype=torch.long), torch.ones(2, 5, dtype=torch.long)
+    unknown = rows_of(ids, mask, 2, {"spatial_shapes": torch.ones(2, 2)})
+    assert unknown == "it does not know the model's input spatial_shapes"
+    padded = {"pixel_values": torch.ones(2, 3, 1, 2, 2), "num_images": [3, 1]}
+    assert rows_of(ids, mask, 2, padded) == "the images are not laid out one by one"
+
+
+def test_images_of_many_patches_stand_beside_ones_of_few() -> None:
+    """As LLaVA-NeXT's processor pads them, which sees all prompts at once."""
+    few, many = torch.ones(1, 3, 2, 4, 4), torch.ones(1, 5, 2, 4, 4)
+    rows = [
+        PreparedPrompt(torch.tensor([1, 2]), [], {"pixel_values": few}),
+        PreparedPrompt(torch.tensor([1]), [], {"pixel_values": many}),
+    ]
+    found = joined_inputs(rows)["pixel_values"]
+    assert found.shape == (2, 5, 2, 4, 4)
+    assert torch.equal(found[0, :3], few[0]) and not found[0, 3:].any()
+    with pytest.raises(ModelError, match="different kinds"):
+        joined([few, torch.ones(1, 3)])
+
+
 def _patches(grid, counts) -> list[int]:
     return [int(part.prod(-1).sum()) for part in grid.split(counts)]
 
@@ -204,13 +305,15 @@ def test_rows_are_one_group_if_words_and_pictures_are_the_same() -> None:
     assert grouped(rows) == [[0, 3], [1], [2], [4]]
 
 
-def test_chunks_keep_groups_whole_where_they_fit() -> None:
-    assert list(chunks([[0, 1, 2], [3, 4], [5], [6, 7, 8, 9, 10]], 3)) == [
+def test_portions_are_as_many_whatever_the_groups() -> None:
+    assert list(chunks([[0, 1, 2], [3, 5], [4], [6, 7, 8, 9, 10]], 3)) == [
         [[0, 1, 2]],
-        [[3, 4], [5]],
+        [[3, 5], [4]],
         [[6, 7, 8]],
         [[9, 10]],
     ]
+    for groups in ([[0, 1, 2, 3], [4, 5, 6, 7]], [[0], [1, 2, 3], [4, 5, 6, 7]]):
+        assert len(list(chunks(groups, 3))) == 3  # on every process, whatever the groups
 
 
 def test_parts_of_a_generation_batch_hold_whole_groups() -> None:

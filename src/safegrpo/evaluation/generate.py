@@ -12,7 +12,11 @@ from PIL import Image
 from safegrpo.models import vision_token_ids
 from safegrpo.shared_prefix.check import sampling_error, tolerance
 from safegrpo.shared_prefix.layout import Group, prompt_inputs
-from safegrpo.shared_prefix.model import UnsupportedModelError, accept_packed
+from safegrpo.shared_prefix.model import (
+    UnsupportedModelError,
+    accept_packed,
+    transformers_model,
+)
 from safegrpo.shared_prefix.sampling import sample
 
 logger = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ def generate_responses(
     temperature: float = 0.0,
     seed: int | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    shared_prefix: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """The model's responses, one a row, in order; greedy at temperature 0, else sampled.
@@ -48,10 +53,12 @@ def generate_responses(
     Special tokens are left out, tags and `<think>` are kept. `progress(done, total)` is called
     after every batch. A sampled result is the same for the same `seed` and batch size.
 
-    The batches are sampled by `shared_prefix` (no padding, ended rows left out) where the model
-    allows it, and by generate() otherwise.
+    The batches are sampled by packed rows (no padding, ended rows left out) where the model allows
+    it, and by generate() otherwise, or if `shared_prefix` is off.
     """
     asked = _Asked(model, processor, chat_template_kwargs or {}, max_new_tokens, temperature)
+    if shared_prefix:
+        asked.share()
     was_training = model.training
     model.eval()
     # Rows with images and rows without apart: not every processor can mix them.
@@ -100,39 +107,49 @@ class _Asked:
             "top_p": None,
             "top_k": None,
         }
-        self._checked = False
+        self._packed: Any = None  # the model that takes packed rows, if it does
+        self._checked: set[bool] = set()
+
+    def share(self) -> None:
+        """Sample by packed rows from now on, if the model can."""
+        plain = transformers_model(self._model)
         try:
-            accept_packed(model)
-            self._shared = True
-        except UnsupportedModelError:
-            self._shared = False
+            accept_packed(plain)
+            self._packed = plain
+        except UnsupportedModelError as error:
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        self._packed = None
+        logger.warning("shared prefix is off, answers come by generate(): %s", reason)
 
     def batch(self, turns: Sequence[Turn]) -> list[str]:
-        ids = self._sampled(turns) if self._shared else None
+        ids = None if self._packed is None else self._sampled(turns)
         ids = self._generated(turns) if ids is None else ids
         texts: list[str] = self._processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
     def _sampled(self, turns: Sequence[Turn]) -> list[list[int]] | None:
-        """Token ids by packed rows; None, from then on, if the first batch shows them wrong."""
+        """Token ids by packed rows; None, and given up, if a first batch of its kind (with images,
+        without) shows them wrong."""
         groups = []
         for turn in turns:
-            encoded = self._encoded([turn])
-            ids, inputs = prompt_inputs(encoded)
+            ids, inputs = prompt_inputs(self._encoded([turn]))
             groups.append(Group(ids, (ids.new_zeros(0),), inputs))
-        sampled = sample(self._model, groups, log_probs=not self._checked, **self._options)
-        if not self._checked:
+        kind = bool(turns[0][0])
+        if kind in self._checked:
+            return [row.ids for row in sample(self._packed, groups, **self._options)]
+        try:
+            sampled = sample(self._packed, groups, log_probs=True, **self._options)
             temperature = self._options["temperature"] or 1.0
-            error = sampling_error(self._model, groups[:CHECKED], sampled[:CHECKED], temperature)
-            self._shared = error <= tolerance(self._model)
-            if not self._shared:
-                logger.warning(
-                    "shared prefix is off, answers come by generate(): on the first batch its "
-                    "log-probabilities are wrong by %.2g on average",
-                    error,
-                )
-                return None
-            self._checked = True
+            error = sampling_error(self._packed, groups, sampled, temperature, CHECKED)
+        except Exception as failure:  # whatever a model that it was not made for does with it
+            self._give_up(" ".join(f"{type(failure).__name__}: {failure}".split())[:300])
+            return None
+        if not error <= tolerance(self._packed):
+            self._give_up(f"its log-probabilities are wrong by {error:.2g} on average")
+            return None
+        self._checked.add(kind)
         return [row.ids for row in sampled]
 
     def _generated(self, turns: Sequence[Turn]) -> Any:

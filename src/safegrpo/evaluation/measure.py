@@ -29,6 +29,7 @@ def judge_pairs(
     batch_size: int,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    shared_prefix: bool = True,
     right: RightAnswer = expected_answer,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Judged]:
@@ -47,6 +48,7 @@ def judge_pairs(
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         chat_template_kwargs=chat_template_kwargs,
+        shared_prefix=shared_prefix,
         progress=progress,
     )
     return [

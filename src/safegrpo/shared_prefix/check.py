@@ -15,6 +15,10 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 3e-2}
 """Largest mean difference of log-probabilities, in nats, that rounding explains."""
 
 
+CHECKED_TOKENS = 256
+"""Tokens of a completion that are compared: all logits of a plain pass are held at once."""
+
+
 @torch.no_grad()
 def dense_log_probs(model: Any, group: Group, temperature: float = 1.0) -> torch.Tensor:
     """Log-probabilities (N,) of the group's completions, one forward pass each."""
@@ -39,31 +43,40 @@ def dense_log_probs(model: Any, group: Group, temperature: float = 1.0) -> torch
 
 
 @torch.no_grad()
-def scoring_error(model: Any, groups: Sequence[Group], temperature: float) -> float:
-    """Mean difference of the log-probabilities that packed rows give, in nats, without dropout."""
+def scoring_error(model: Any, groups: Sequence[Group], temperature: float, **options: Any) -> float:
+    """Mean difference of the log-probabilities that packed rows give, in nats, without dropout;
+    `options` are those of the packed forward pass."""
+    short = [
+        Group(g.prompt, tuple(c[:CHECKED_TOKENS] for c in g.completions), g.inputs) for g in groups
+    ]
     with evaluating(model):
-        packed = model(groups=groups, temperature=temperature).log_probs
-        dense = [dense_log_probs(model, group, temperature) for group in groups]
+        packed = model(groups=short, temperature=temperature, **options).log_probs
+        dense = [dense_log_probs(model, group, temperature) for group in short]
     return _mean_difference(packed, torch.cat(dense))
 
 
 @torch.no_grad()
 def sampling_error(
-    model: Any, groups: Sequence[Group], sampled: Sequence[Sampled], temperature: float
+    model: Any,
+    groups: Sequence[Group],
+    sampled: Sequence[Sampled],
+    temperature: float,
+    rows: int,
 ) -> float:
     """Mean difference, in nats, between the log-probabilities that tokens were sampled with and
-    those the model gives them. `groups` are what `sample` was given, with `log_probs=True`."""
-    rows = iter(sampled)
+    those the model gives them. `groups` are what `sample` was given, with `log_probs=True`; at most
+    `rows` of them are looked at, those with images first."""
+    alone = [Group(g.prompt, (given,), g.inputs) for g in groups for given in g.completions]
+    chosen = sorted(zip(alone, sampled, strict=True), key=lambda pair: -len(pair[0].inputs))[:rows]
     dense, ours = [], []
     with evaluating(model):
-        for group in groups:
-            for given in group.completions:
-                row = next(rows)
-                whole = torch.cat([given, given.new_tensor(row.ids)])
-                alone = Group(group.prompt, (whole,), group.inputs)
-                found = dense_log_probs(model, alone, temperature)
-                dense.append(found[len(given) :])
-                ours.append(found.new_tensor(row.log_probs))
+        for group, row in chosen:
+            (given,) = group.completions
+            new = given.new_tensor(row.ids[:CHECKED_TOKENS])
+            whole = Group(group.prompt, (torch.cat([given, new]),), group.inputs)
+            found = dense_log_probs(model, whole, temperature)
+            dense.append(found[len(given) :])
+            ours.append(found.new_tensor(row.log_probs[: len(new)]))
     return _mean_difference(torch.cat(ours), torch.cat(dense))
 
 

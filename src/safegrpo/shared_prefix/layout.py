@@ -182,9 +182,26 @@ def _image_inputs(groups: Sequence[Group]) -> dict[str, torch.Tensor]:
     """The image inputs of all groups, one behind the other, as the placeholders come."""
     names = {name: None for group in groups for name in group.inputs if name not in TOKEN_INPUTS}
     return {
-        name: torch.cat([group.inputs[name] for group in groups if name in group.inputs])
+        name: joined([group.inputs[name] for group in groups if name in group.inputs])
         for name in names
     }
+
+
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The parts one behind the other; in their other dimensions the smaller ones are padded with
+    zeros, as processors do where images differ in size or in number of patches.
+
+    Raises ModelError if they differ in their number of dimensions.
+    """
+    if len({part.ndim for part in parts}) > 1:
+        raise ModelError("image data of different kinds in one batch")
+    largest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    padded = []
+    for part in parts:
+        missing = [most - n for most, n in zip(largest, part.shape[1:], strict=True)]
+        spread = [n for more in reversed(missing) for n in (0, more)]
+        padded.append(torch.nn.functional.pad(part, spread) if any(missing) else part)
+    return torch.cat(padded)
 
 
 def _image_blocks(group: Group) -> torch.Tensor | None:

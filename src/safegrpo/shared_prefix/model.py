@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -40,19 +41,24 @@ class ScoredTokens(ModelOutput):
 
 def accept_packed(model: Any) -> None:
     """Let `model` (the transformers model itself, not a wrapper) take groups: `model(groups=[...],
-    temperature=1.0, entropy_gradient=False)` gives the `ScoredTokens` of their completions.
+    temperature=1.0, entropy_gradient=False, float32_head=False)` gives the `ScoredTokens` of their
+    completions; with `float32_head` the head is left out of autocast.
 
     Raises UnsupportedModelError, with the reason, where that could not give the same numbers.
     Doing it twice changes nothing.
     """
-    if PREFIX in (model.config.get_text_config()._attn_implementation or ""):
+    if getattr(model, "accepts_packed", False):
         return
     reason = _why_not(model)
     if reason is not None:
         raise UnsupportedModelError(reason)
-    name = register_beside(model.config.get_text_config()._attn_implementation)
-    model.set_attn_implementation({_text_key(model.config): name})
-    inner = model.forward
+    config = model.config
+    base = config.get_text_config()._attn_implementation
+    if not base.startswith(PREFIX):  # as where another model has the same configuration object
+        model.set_attn_implementation({_text_key(config): register_beside(base)})
+    # Not bound to this model: a deep copy must not compute with the original's weights.
+    plain = model.forward
+    inner = getattr(plain, "__func__", lambda _, *args, **options: plain(*args, **options))
 
     @functools.wraps(type(model).forward)  # generate() checks its arguments against the signature
     def forward(
@@ -61,15 +67,22 @@ def accept_packed(model: Any) -> None:
         groups: Sequence[Group] | None = None,
         temperature: float = 1.0,
         entropy_gradient: bool = False,
+        float32_head: bool = False,
         **options: Any,
     ) -> Any:
         if groups is None:
-            return inner(*args, **options)
+            return inner(self, *args, **options)
         # Whatever else a wrapper adds (PEFT: input_ids=None, …) is empty.
         packed = pack(groups, images_see_themselves(self))
-        return _score(self, packed, temperature, entropy_gradient)
+        return _score(self, packed, temperature, entropy_gradient, float32_head)
 
     model.forward = MethodType(forward, model)
+    model.accepts_packed = True
+
+
+def transformers_model(model: Any) -> Any:
+    """The model under adapters, if it has any."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def images_see_themselves(model: Any) -> bool:
@@ -82,21 +95,25 @@ def _why_not(model: Any) -> str | None:
     text = config.get_text_config()
     if config.is_encoder_decoder or text is config:
         return f"{config.model_type} is not a decoder with a vision tower"
-    if text._attn_implementation not in _BASES:
+    if text._attn_implementation.removeprefix(f"{PREFIX}_") not in _BASES:
         return f'its attention is "{text._attn_implementation}", not one of {sorted(_BASES)}'
     other = set(getattr(text, "layer_types", None) or ()) - _ATTENTION_KINDS
     if other:
         return f"it has layers other than attention: {', '.join(sorted(other))}"
     if getattr(text, "attn_logit_softcapping", None) is not None:
         return "it caps its attention logits"
+    if getattr(text, "use_bidirectional_attention", None):
+        return "its attention looks ahead"
+    if _text_key(config) is None:
+        return "its text model has no configuration of its own"
     if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):
         return "it routes tokens to experts, whose balance depends on the batch"
     return None
 
 
-def _text_key(config: Any) -> str:
+def _text_key(config: Any) -> str | None:
     text = config.get_text_config()
-    return next(key for key in config.sub_configs if getattr(config, key) is text)
+    return next((key for key in config.sub_configs if getattr(config, key) is text), None)
 
 
 @dataclass(frozen=True)
@@ -141,9 +158,13 @@ def no_mask(device: torch.device) -> torch.Tensor:
     return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
 
 
-def _score(model: Any, packed: Packed, temperature: float, entropy_gradient: bool) -> ScoredTokens:
+def _score(
+    model: Any, packed: Packed, temperature: float, entropy_gradient: bool, float32_head: bool
+) -> ScoredTokens:
     backbone = model.base_model
     text = model.config.get_text_config()
+    if not text._attn_implementation.startswith(PREFIX):
+        raise ModelError(f'its attention was set to "{text._attn_implementation}" afterwards')
     # Called as a module, not by its weights: adapters and sharding live there.
     head = model.get_output_embeddings()
     positions = [prompt_positions(backbone, group) for group in packed.groups]
@@ -155,15 +176,17 @@ def _score(model: Any, packed: Packed, temperature: float, entropy_gradient: boo
         **{PREFIX: packed.layout},
         **packed.inputs,
     ).last_hidden_state[0]
-    log_probs, entropies = score_tokens(
-        hidden[packed.sources],
-        packed.targets,
-        head,
-        text.vocab_size,
-        temperature=temperature,
-        softcap=getattr(text, "final_logit_softcapping", None),
-        entropy_gradient=entropy_gradient,
-    )
+    states = hidden[packed.sources]
+    with torch.autocast(states.device.type, enabled=False) if float32_head else nullcontext():
+        log_probs, entropies = score_tokens(
+            states.float() if float32_head else states,
+            packed.targets,
+            head,
+            text.vocab_size,
+            temperature=temperature,
+            softcap=getattr(text, "final_logit_softcapping", None),
+            entropy_gradient=entropy_gradient,
+        )
     if not len(packed.targets):  # keep the result connected: a backward pass must reach the model
         log_probs = log_probs + hidden.sum() * 0
     return ScoredTokens(log_probs=log_probs, entropies=entropies)

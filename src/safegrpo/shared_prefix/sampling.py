@@ -39,6 +39,9 @@ _PLAIN = {
     "constraints": (None,),
     "force_words_ids": (None,),
     "cache_implementation": (None,),
+    "assistant_early_exit": (None,),
+    "token_healing": (None, False),
+    "return_dict_in_generate": (None, False),
 }
 """Generation options that would need another loop than this one, and the values that do not."""
 
@@ -74,9 +77,14 @@ def sample(
 
     `model` is the transformers model itself, made ready by `accept_packed`; `config` a
     GenerationConfig and `options` its fields, as generate() takes them. Sampling goes without
-    dropout, whatever mode the model is in.
+    dropout, whatever mode the model is in. Raises RuntimeError if the model's probabilities are
+    not finite.
     """
+    if not groups:
+        return []
     complete, _ = model._prepare_generation_config(config, **options)
+    if complete.max_new_tokens is None:
+        raise ValueError("max_new_tokens is not given")
     with evaluating(model):
         return _sample(model, groups, complete, log_probs)
 
@@ -176,8 +184,11 @@ class _Rows:
         self._ended = self._row == self._count
         model._prepare_special_tokens(config, device=device, batch_size=len(self._row))
         self._pad, self._ends = config._pad_token_tensor, config._eos_token_tensor
+        if self._pad is None:  # nothing ends a row, so nothing is padded
+            self._pad = torch.zeros((), dtype=torch.long, device=device)
         self._config = config
         self._longest = max(len(ids) for ids in given)
+        config.max_length = self._longest + config.max_new_tokens  # some processors read it
         self._processors = model._get_logits_processor(
             config, input_ids_seq_length=self._longest, device=device
         )
@@ -193,10 +204,12 @@ class _Rows:
         self._log_probs = torch.zeros(self._out.shape, device=device)
         self.tokens = self._ids[:, -1]
         self.alive = True
+        self._sound = torch.ones((), dtype=torch.bool, device=device)
 
     def take(self, logits: torch.Tensor, step: int, with_log_probs: bool) -> None:
         """Sample the next token of every row, or take the likeliest where sampling is off."""
         raw = logits.float()
+        self._sound &= torch.isfinite(raw).all()
         column = self._longest + step
         scores = self._processors(self._ids[:, :column], raw.clone())
         if self._config.do_sample:
@@ -234,6 +247,8 @@ class _Rows:
         return (self._next + step)[:, None].expand(*self._axes, -1, -1)
 
     def sampled(self) -> list[Sampled]:
+        if not self._sound:
+            raise RuntimeError("the model's logits are not finite; nothing can be sampled of them")
         result = []
         for ids, log_probs in zip(self._out.tolist(), self._log_probs.tolist(), strict=True):
             length = ids.index(-1) if -1 in ids else len(ids)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from safegrpo.shared_prefix.layout import TOKEN_INPUTS, prompt_inputs
+from safegrpo.shared_prefix.layout import TOKEN_INPUTS, joined, prompt_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +77,14 @@ def joined_inputs(rows: Sequence[PreparedPrompt]) -> dict[str, torch.Tensor]:
     """What the processor would have made of all rows at once, ids and mask left out: image data
     one behind the other, token inputs (B, P) padded on the left."""
     longest = max(len(row.ids) for row in rows)
-    joined: dict[str, torch.Tensor] = {}
+    found: dict[str, torch.Tensor] = {}
     for name in {name: None for row in rows for name in row.inputs}:
         if name in TOKEN_INPUTS:
             padded = [_left_padded(row, name, longest) for row in rows]
-            joined[name] = torch.stack(padded)
+            found[name] = torch.stack(padded)
         else:
-            joined[name] = torch.cat([row.inputs[name] for row in rows if name in row.inputs])
-    return joined
+            found[name] = joined([row.inputs[name] for row in rows if name in row.inputs])
+    return found
 
 
 def generation_inputs(rows: Sequence[PreparedPrompt]) -> dict[str, Any]:

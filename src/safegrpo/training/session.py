@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from transformers import PrinterCallback
 
@@ -204,6 +205,14 @@ class Session:
         return evaluation
 
     def _evaluate(self, model: Any, step: int) -> dict[str, float]:
+        half = torch.float16 if self.args.fp16 else torch.bfloat16
+        mixed = self.args.fp16 or self.args.bf16
+        # What the trainer's forward passes do inside; said here, so that a check of what was
+        # sampled knows how far rounding goes.
+        with torch.autocast(self.args.device.type, half, enabled=mixed):
+            return self._measured(model, step)
+
+    def _measured(self, model: Any, step: int) -> dict[str, float]:
         values: dict[str, float] = {}
         config = self.recipe.evaluate
         for mode in config.modes if self.held_out else ():
@@ -216,6 +225,7 @@ class Session:
                 batch_size=config.batch_size,
                 max_pixels=self.recipe.data.max_pixels,
                 chat_template_kwargs=self.args.chat_template_kwargs,
+                shared_prefix=self.recipe.shared_prefix,
             )
             values |= {f"eval/{mode}/{k}": v for k, v in found.items() if v is not None}
         if self.measure is not None:

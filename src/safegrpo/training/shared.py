@@ -6,6 +6,7 @@ Nothing here relies on the order of the rows: those that are one group are found
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,14 @@ from trl.trainer.utils import (
 from safegrpo.shared_prefix.check import sampling_error, scoring_error, tolerance
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group
 from safegrpo.shared_prefix.model import UnsupportedModelError, accept_packed
-from safegrpo.shared_prefix.sampling import sample, why_not_sample
+from safegrpo.shared_prefix.sampling import Sampled, sample, why_not_sample
 from safegrpo.training.prompts import PreparedPrompt
 
 IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_sizes")
 """Image data that is cut into rows here; a batch with any other goes the dense way."""
+
+CHECKED_ROWS = 16
+"""Rows of a first batch whose sampled tokens are scored the dense way, one by one."""
 
 Scores = tuple[torch.Tensor, torch.Tensor]
 """Log-probabilities and entropies, (B, R) each, zero where there is no token."""
@@ -98,16 +102,16 @@ def _same_images(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tens
 
 
 def chunks(groups: Sequence[list[int]], size: int) -> Iterator[list[list[int]]]:
-    """The groups in portions of at most `size` rows; a group is parted only if it is larger."""
-    parts = [g[i : i + size] for g in groups for i in range(0, len(g), size)]
-    portion: list[list[int]] = []
-    for part in parts:
-        if portion and sum(map(len, portion)) + len(part) > size:
-            yield portion
-            portion = []
-        portion.append(part)
-    if portion:
-        yield portion
+    """The groups in portions of `size` rows, the last one of fewer.
+
+    So many portions, whatever the groups: every process must call a sharded model equally often.
+    """
+    numbered = [(number, row) for number, members in enumerate(groups) for row in members]
+    for start in range(0, len(numbered), size):
+        portion: dict[int, list[int]] = {}
+        for number, row in numbered[start : start + size]:
+            portion.setdefault(number, []).append(row)
+        yield list(portion.values())
 
 
 def whole_group_batches(batch: dict[str, Any], count: int, group: int) -> list[dict[str, Any]]:
@@ -136,11 +140,19 @@ def _group(rows: Sequence[Row], members: Sequence[int]) -> Group:
     return Group(first.prompt, tuple(rows[i].completion for i in members), first.inputs)
 
 
+def _has_images(inputs: Mapping[str, Any]) -> bool:
+    return not TOKEN_INPUTS.issuperset(inputs)
+
+
+KINDS = ("text", "images")
+
+
 class SharedPrefix:
     """Log-probabilities and completions by packed rows, for the models of one trainer.
 
-    The first batch of each is computed the dense way too. `agree` makes one verdict of all
-    processes' differences (the largest); `say` tells the user why the dense way is gone back to.
+    The first batch of each kind of row (with images, without) is computed the dense way too.
+    `agree` gives the largest of all processes' values, one by one, so that all decide alike; `say`
+    tells the user why the dense way is gone back to.
     """
 
     def __init__(
@@ -148,13 +160,15 @@ class SharedPrefix:
         models: Sequence[Any],
         *,
         temperature: float,
-        entropy_gradient: bool,
-        agree: Callable[[float], float],
+        entropy_gradient: bool = False,
+        float32_head: bool = False,
+        agree: Callable[[list[float]], list[float]] = list,
         say: Callable[[str], None],
     ) -> None:
-        self._temperature, self._entropy_gradient = temperature, entropy_gradient
+        self._temperature = temperature
+        self._options = {"entropy_gradient": entropy_gradient, "float32_head": float32_head}
         self._agree, self._say = agree, say
-        self._checked: set[Any] = set()
+        self._checked: set[tuple[str, str]] = set()
         self.scores = self.samples = True
         try:
             for model in models:
@@ -170,28 +184,34 @@ class SharedPrefix:
         self._say(f"shared prefix is off, {what} computes prompts anew: {reason}")
 
     def log_probs(
-        self, name: str, model: Any, rows: Sequence[Row], length: int, batch_size: int
+        self, name: str, model: Any, rows: Sequence[Row] | str, length: int, batch_size: int
     ) -> Scores | None:
         """Log-probabilities and entropies of the rows' completions, padded to `length` tokens, at
         most `batch_size` rows at once; None if the model computes them otherwise.
 
-        `model` may be wrapped; `name` tells models apart, each of which is checked once.
+        `model` may be wrapped; `name` tells models apart. `rows` may be the reason why there are
+        none (see `rows_of`).
         """
-        if name not in self._checked:
-            first = rows[:batch_size]  # as many on every process
+        reason = rows if isinstance(rows, str) else None
+        given = [row for row in rows if len(row.completion)] if not isinstance(rows, str) else []
+        new = self._new_kinds(name, reason, [_has_images(row.inputs) for row in given], False)
+        if new is None or isinstance(rows, str):
+            return None
+        if new:
+            # Rows with images and tokens first, and as many on every process.
+            first = sorted(rows, key=lambda r: (not len(r.completion), not _has_images(r.inputs)))
+            first = first[:batch_size]
             groups = [_group(first, members) for members in grouped(first)]
-            if not self._holds(scoring_error(model, groups, self._temperature), model):
+            if not self._holds(
+                lambda: scoring_error(model, groups, self._temperature, **self._options), model
+            ):
                 return None
-            self._checked.add(name)
+            self._checked |= {(name, kind) for kind in new}
         places: list[int] = []
         found = []
         for portion in chunks(grouped(rows), batch_size):
             groups = [_group(rows, members) for members in portion]
-            output = model(
-                groups=groups,
-                temperature=self._temperature,
-                entropy_gradient=self._entropy_gradient,
-            )
+            output = model(groups=groups, temperature=self._temperature, **self._options)
             found.append((output.log_probs, output.entropies))
             order = [i for members in portion for i in members]
             places += [i * length + j for i in order for j in range(len(rows[i].completion))]
@@ -201,16 +221,6 @@ class SharedPrefix:
             for parts in zip(*found, strict=True)
         )
         return log_probs.view(len(rows), length), entropies.view(len(rows), length)
-
-    def _holds(self, error: float, model: Any, only_sampling: bool = False) -> bool:
-        worst = self._agree(error)
-        if worst <= tolerance(model):
-            return True
-        self.give_up(
-            f"on the first batch its log-probabilities are wrong by {worst:.2g} on average",
-            only_sampling,
-        )
-        return False
 
     def complete(
         self,
@@ -225,8 +235,10 @@ class SharedPrefix:
         `model` is the transformers model itself; equal prompts are the same object.
         """
         option = why_not_sample(config)
-        if option is not None:
-            self.give_up(f"generation_kwargs.{option} is not known to it", only_sampling=True)
+        reason = None if option is None else f"generation_kwargs.{option} is not known to it"
+        images = [_has_images(prompt.inputs) for prompt in prompts]
+        new = self._new_kinds("samples", reason, images, True)
+        if new is None:
             return None
         members: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -237,15 +249,48 @@ class SharedPrefix:
             prompt = prompts[rows[0]]
             given = tuple(prompt.ids.new_tensor(list(starts[i])) for i in rows)
             groups.append(Group(prompt.ids, given, prompt.inputs))
-        first = "samples" not in self._checked
-        found = sample(model, groups, config, log_probs=first)
-        if first:
-            error = sampling_error(model, groups, found, self._temperature)
-            if not self._holds(error, model, only_sampling=True):
+        if new:
+            found: list[Sampled] = []
+
+            def first_batch() -> float:
+                found.extend(sample(model, groups, config, log_probs=True))
+                return sampling_error(model, groups, found, config.temperature or 1.0, CHECKED_ROWS)
+
+            if not self._holds(first_batch, model, only_sampling=True):
                 return None
-        self._checked.add("samples")
+            self._checked |= {("samples", kind) for kind in new}
+        else:
+            found = sample(model, groups, config)
         order = [i for rows in members.values() for i in rows]
         completions: list[list[int]] = [[] for _ in prompts]
         for i, row in zip(order, found, strict=True):
             completions[i] = row.ids
         return completions
+
+    def _new_kinds(
+        self, name: str, reason: str | None, images: Sequence[bool], only_sampling: bool
+    ) -> list[str] | None:
+        """The kinds of row in any process's batch that have not been checked; None, and given up,
+        if any process has a `reason` to."""
+        flags = [reason is not None, not all(images), any(images)]
+        stopped, *kinds = self._agree([float(flag) for flag in flags])
+        if stopped:
+            self.give_up(reason or "another process cannot", only_sampling)
+            return None
+        found = [kind for kind, there in zip(KINDS, kinds, strict=True) if there]
+        return [kind for kind in found if (name, kind) not in self._checked]
+
+    def _holds(
+        self, difference: Callable[[], float], model: Any, only_sampling: bool = False
+    ) -> bool:
+        try:
+            error, reason = difference(), None
+        except Exception as failure:  # whatever a model that it was not made for does with it
+            error = math.inf
+            reason = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
+        worst = self._agree([error])[0]
+        if worst <= tolerance(model):
+            return True
+        said = f"on the first batch its log-probabilities are wrong by {worst:.2g} on average"
+        self.give_up(reason or said, only_sampling)
+        return False

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
 from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 
 from safegrpo.models import vision_token_ids
+from safegrpo.shared_prefix.model import transformers_model
 from safegrpo.training.config import CreditConfig
 from safegrpo.training.hints import hinted_prefixes
 from safegrpo.training.prompts import (
@@ -87,12 +87,11 @@ class SafeGRPOTrainer(GRPOTrainer):
     def _share_prefix(self) -> SharedPrefix:
         models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
         shared = SharedPrefix(
-            [_transformers_model(self.accelerator.unwrap_model(model)) for model in models],
+            [transformers_model(self.accelerator.unwrap_model(model)) for model in models],
             temperature=self.temperature,
             entropy_gradient=self._entropy_bonus_enabled,
-            agree=lambda worst: float(
-                self.accelerator.gather(torch.tensor([worst], device=self.args.device)).max()
-            ),
+            float32_head=self.args.cast_lm_head_to_fp32,
+            agree=self._largest,
             say=logger.warning if self.accelerator.is_main_process else (lambda _: None),
         )
         if shared.samples and (self.is_fsdp_enabled or self._dist.is_zero3):
@@ -107,6 +106,12 @@ class SafeGRPOTrainer(GRPOTrainer):
                 self.num_generations,
             )
         return shared
+
+    def _largest(self, values: list[float]) -> list[float]:
+        """The largest of all processes' values, one by one."""
+        found = self.accelerator.gather(torch.tensor([values], device=self.args.device))
+        largest: list[float] = found.amax(dim=0).tolist()
+        return largest
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         dataset = self.train_dataset if dataset is None else dataset
@@ -189,7 +194,7 @@ class SafeGRPOTrainer(GRPOTrainer):
             self.accelerator.autocast(),
         ):
             return self.shared.complete(
-                _transformers_model(model), prompts, self.generation_config, begun
+                transformers_model(model), prompts, self.generation_config, begun
             )
 
     def _finish_hinted(self, completion_ids: list[list[int]]) -> None:
@@ -270,17 +275,9 @@ class SafeGRPOTrainer(GRPOTrainer):
         if shared is None or not shared.scores:
             return None
         rows = rows_of(input_ids, attention_mask, length, inputs)
-        if isinstance(rows, str):
-            shared.give_up(rows)
-            return None
         name = "reference" if model is self.ref_model else "policy"
         with self.accelerator.autocast():
-            return shared.log_probs(name, model, rows, length, batch_size or len(rows))
-
-
-def _transformers_model(model: Any) -> Any:
-    """The model under adapters, if it has any."""
-    return model.get_base_model() if is_peft_model(model) else model
+            return shared.log_probs(name, model, rows, length, batch_size or len(input_ids))
 
 
 def without_empty_images(inputs: dict[str, Any]) -> dict[str, Any]:
