@@ -1,4 +1,4 @@
-"""Our trainer against TRL's, on the same completions; and what becomes of a batch on the way."""
+"""Between TRL's batches and packed rows: regrouping, the check of first batches, the way back."""
 
 import logging
 
@@ -6,15 +6,7 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from safegrpo.errors import ModelError
-from safegrpo.models import load_model
-from safegrpo.shared_prefix.layout import joined
 from safegrpo.shared_prefix.model import ScoredTokens
-from safegrpo.training.config import LoraConfig
-from safegrpo.training.data import build_dataset
-from safegrpo.training.grpo_options import grpo_config
-from safegrpo.training.model_parts import peft_config
-from safegrpo.training.prompts import PreparedPrompt, joined_inputs, prepare_prompts
 from safegrpo.training.shared import (
     Row,
     SharedPrefix,
@@ -23,128 +15,8 @@ from safegrpo.training.shared import (
     rows_of,
     whole_group_batches,
 )
-from safegrpo.training.trainer import SafeGRPOTrainer
-from tests.training.conftest import SHORT_GUIDE, pair
 
 GROUP = 4
-
-
-def length_reward(completion_ids, **_):
-    return [sum(ids) % 17 / 17 for ids in completion_ids]
-
-
-def scripted(trainer, end: int):
-    """The trainer with completions that depend on nothing but how often it was asked.
-
-    All of one length where a batch is parted: TRL parts it otherwise, and logs the parts' means.
-    """
-    calls = []
-    parted = trainer.args.gradient_accumulation_steps > 1
-
-    def generate(prompt_ids, *_, **__):
-        made = torch.Generator().manual_seed(len(calls))
-        calls.append(len(prompt_ids))
-        lengths = torch.randint(7 if parted else 2, 8, (len(prompt_ids),), generator=made)
-        words = [torch.randint(60, 400, (n,), generator=made).tolist() for n in lengths.tolist()]
-        return [[*ids, end] for ids in words], None
-
-    trainer._generate_single_turn = generate
-    return trainer
-
-
-@pytest.fixture
-def train(recipe, processor, tmp_path):
-    """A function that trains with one class of trainer and returns its log, a row a step."""
-
-    def run(kind, rows, lora=False, options=None, **grpo):
-        made = recipe({"beta": 0.04, "max_steps": 20, "learning_rate": 1e-4, **grpo})
-        model = load_model(made.model, dtype="float32")
-        trainer = kind(
-            model=model,
-            reward_funcs=length_reward,
-            args=grpo_config(
-                made.model_copy(
-                    update={
-                        "grpo": {
-                            **made.grpo,
-                            "multi_objective_aggregation": "sum_then_normalize",
-                            "reward_weights": None,
-                            "shuffle_dataset": False,
-                        }
-                    }
-                ),
-                str(tmp_path / kind.__name__),
-            ),
-            train_dataset=build_dataset(
-                rows, processor, guide=SHORT_GUIDE, max_prompt_length=2048
-            ).dataset,
-            processing_class=processor,
-            peft_config=peft_config(model, LoraConfig(r=4)) if lora else None,
-            **(options or {}),
-        )
-        scripted(trainer, processor.tokenizer.eos_token_id).train()
-        return trainer, [row for row in trainer.state.log_history if "loss" in row]
-
-    return run
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"gradient_checkpointing": False},
-        {"gradient_checkpointing": True},
-        {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4},
-        {"num_iterations": 2},
-        {"loss_type": "grpo", "temperature": 0.7},
-        {"entropy_coef": 0.05},
-        {"top_entropy_quantile": 0.5},
-        {"pad_to_multiple_of": 8},
-        {"lora": True},
-        {"lora": True, "gradient_checkpointing": True},
-    ],
-    ids=lambda options: "-".join(options),
-)
-def test_twenty_steps_are_those_of_trl(train, options) -> None:
-    rows = [pair(i, images=1 + i % 2) for i in range(6)]
-    _, stock = train(GRPOTrainer, rows, **options)
-    trainer, ours = train(SafeGRPOTrainer, rows, **options)
-    assert trainer.shared.scores and len(ours) == len(stock) == 20
-    assert any(abs(row["loss"]) > 1e-3 for row in stock)
-    assert any(row["kl"] > 1e-4 for row in stock)
-    for one, two in zip(ours, stock, strict=True):
-        for name in ("loss", "kl", "grad_norm", "entropy"):
-            assert one[name] == pytest.approx(two[name], rel=1e-4, abs=1e-4), name
-
-
-def test_the_switch_turns_it_off(train) -> None:
-    rows = [pair(i, images=i % 3) for i in range(6)]
-    off, dense = train(SafeGRPOTrainer, rows, options={"shared_prefix": False}, max_steps=3)
-    on, ours = train(SafeGRPOTrainer, rows, max_steps=3)
-    assert off.shared is None and on.shared.scores
-    for one, two in zip(ours, dense, strict=True):
-        for name in ("loss", "kl", "grad_norm"):
-            assert one[name] == pytest.approx(two[name], rel=1e-4, abs=1e-4)
-
-
-def test_a_model_that_cannot_is_trained_the_dense_way_and_says_so(train, monkeypatch, caplog):
-    monkeypatch.setattr("safegrpo.shared_prefix.model._why_not", lambda _: "it is a test")
-    with caplog.at_level(logging.WARNING):
-        trainer, log = train(SafeGRPOTrainer, [pair(1), pair(2)], max_steps=2)
-    assert not trainer.shared.scores and len(log) == 2
-    said = [r.message for r in caplog.records if "shared prefix" in r.message]
-    assert said == ["shared prefix is off, each completion computes prompts anew: it is a test"]
-
-
-def test_a_first_batch_that_differs_is_computed_the_dense_way(train, monkeypatch, caplog) -> None:
-    rows = [pair(i) for i in range(4)]
-    _, expected = train(SafeGRPOTrainer, rows, options={"shared_prefix": False}, max_steps=2)
-    monkeypatch.setattr("safegrpo.training.shared.scoring_error", lambda *_, **__: 0.4)
-    with caplog.at_level(logging.WARNING):
-        trainer, log = train(SafeGRPOTrainer, rows, max_steps=2)
-    assert not trainer.shared.scores and not trainer.shared.samples
-    assert [r.message for r in caplog.records if "wrong by 0.4" in r.message]
-    for one, two in zip(log, expected, strict=True):
-        assert one["loss"] == pytest.approx(two["loss"], abs=1e-6)
 
 
 def fails(*_, **__):
@@ -277,20 +149,6 @@ def test_image_data_that_cannot_be_parted_goes_the_dense_way() -> None:
     assert rows_of(ids, mask, 2, padded) == "the images are not laid out one by one"
 
 
-def test_images_of_many_patches_stand_beside_ones_of_few() -> None:
-    """As LLaVA-NeXT's processor pads them, which sees all prompts at once."""
-    few, many = torch.ones(1, 3, 2, 4, 4), torch.ones(1, 5, 2, 4, 4)
-    rows = [
-        PreparedPrompt(torch.tensor([1, 2]), [], {"pixel_values": few}),
-        PreparedPrompt(torch.tensor([1]), [], {"pixel_values": many}),
-    ]
-    found = joined_inputs(rows)["pixel_values"]
-    assert found.shape == (2, 5, 2, 4, 4)
-    assert torch.equal(found[0, :3], few[0]) and not found[0, 3:].any()
-    with pytest.raises(ModelError, match="different kinds"):
-        joined([few, torch.ones(1, 3)])
-
-
 def _patches(grid, counts) -> list[int]:
     return [int(part.prod(-1).sum()) for part in grid.split(counts)]
 
@@ -335,34 +193,3 @@ def test_parts_of_a_generation_batch_hold_whole_groups() -> None:
         assert all(len(set((g // group).tolist())) == 1 for g in numbers.split(group))
     small = whole_group_batches(batch, 12, group)  # two rows a part: neighbours stay
     assert [part["prompt_ids"][:, 0].tolist() for part in small][:2] == [[0, 1], [2, 3]]
-
-
-def test_each_prompt_is_prepared_once(trainer) -> None:
-    made = trainer()
-    made.model.train()
-    asked, images = [], []
-    process = type(made.processing_class).__call__
-    image_process = made.processing_class.image_processor.preprocess
-    made.processing_class.image_processor.preprocess = lambda found, *a, **k: (
-        images.append(found),
-        image_process(found, *a, **k),
-    )[1]
-    inner = GRPOTrainer._tokenize_prompts
-    prompts = [
-        [{"role": "user", "content": [{"type": "image", "image": i}, {"type": "text", "text": t}]}]
-        for i, t in [(made.train_dataset[1]["images"][0], "what ?")] * 3
-        + [(made.train_dataset[4]["images"][0], "what ?")]
-    ]
-
-    def tokenize(given):
-        asked.append(given)
-        return inner(made, given)
-
-    rows = prepare_prompts(prompts, tokenize, torch.device("cpu"))
-    assert len(asked) == 2 and rows[0] is rows[2] and rows[0] is not rows[3]
-    images.clear()
-    made._generate_and_score_completions(
-        [made.train_dataset[i] for i in (1, 4) for _ in range(GROUP)]
-    )
-    assert len(images) == 2
-    assert type(made.processing_class).__call__ is process
