@@ -261,7 +261,7 @@ def worker(args: argparse.Namespace, folder: str) -> None:
 
     trainer.add_callback(Turns())
     trainer.train()
-    if ours and not (trainer.shared.scores and trainer.shared.samples):
+    if ours and not (trainer.shared.scoring.kept and trainer.shared.sampling.kept):
         raise SystemExit("the shared prefix was switched off, see the warning above")
 
 

@@ -11,8 +11,6 @@ from safegrpo.microcosm import SHIPPED
 from safegrpo.models import load_model, load_processor
 from safegrpo.shared_prefix.model import UnsupportedModelError
 
-MODULE = "safegrpo.evaluation.generate"
-
 
 @pytest.fixture(scope="module")
 def processor():
@@ -28,8 +26,9 @@ def asked(processor):
         for i in range(9)
     ]
 
-    def ask(**options) -> list[str]:
+    def ask(num_beams: int | None = None, **options) -> list[str]:
         model = load_model(SHIPPED, dtype="float32")
+        model.generation_config.num_beams = num_beams
         model.train()
         done = []
         options = {"max_new_tokens": 20, "batch_size": 4, **options}
@@ -50,20 +49,36 @@ def fail(*_, **__) -> None:
     raise AttributeError("no attribute 'layers'")
 
 
-def test_packed_rows_and_generate_give_the_same_responses(asked, monkeypatch, caplog) -> None:
+def test_packed_rows_and_generate_give_the_same_responses(asked, caplog) -> None:
     packed = asked()
     assert len(set(packed)) > 1 and all(packed)
     assert asked(shared_prefix=False) == packed
     assert not caplog.records
-    for name, change, said in [
-        ("accept_packed", refuse, "it is a test"),
-        ("sampling_error", lambda *_: 0.7, "wrong by 0.7"),
-        ("sample", fail, "AttributeError: no attribute 'layers'"),
-    ]:
-        with caplog.at_level(logging.WARNING), monkeypatch.context() as patch:
-            patch.setattr(f"{MODULE}.{name}", change)
-            assert asked() == packed
-        assert caplog.text.count(said) == 1
+
+
+@pytest.mark.parametrize(
+    "name, change, said",
+    [
+        ("evaluation.generate.accept_packed", refuse, "it is a test"),
+        ("shared_prefix.trust.sampling_error", lambda *_: 0.7, "wrong by 0.7"),
+        ("shared_prefix.trust.sample", fail, "AttributeError: no attribute 'layers'"),
+    ],
+    ids=["refused", "differs", "fails"],
+)
+def test_generate_stands_in_and_a_line_says_why(
+    asked, monkeypatch, caplog, name, change, said
+) -> None:
+    expected = asked()
+    monkeypatch.setattr(f"safegrpo.{name}", change)
+    with caplog.at_level(logging.WARNING):
+        assert asked() == expected
+    assert [said in record.message for record in caplog.records] == [True]
+
+
+def test_options_of_the_model_that_need_another_loop_are_left_to_generate(asked, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert len(asked(num_beams=2)) == 9
+    assert 'the generation option "num_beams"' in caplog.text
 
 
 def test_a_model_with_adapters_is_asked_the_same_way(processor, caplog) -> None:

@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from safegrpo.errors import ModelError
 from safegrpo.shared_prefix.check import sampling_error, scoring_error, tolerance
+from safegrpo.shared_prefix.decode import PrefixCache
 from safegrpo.shared_prefix.layout import Group, Layout, pack
 from safegrpo.shared_prefix.model import UnsupportedModelError, accept_packed
 from safegrpo.shared_prefix.sampling import sample
@@ -36,6 +37,7 @@ def test_what_it_cannot_serve_is_refused_with_the_reason() -> None:
         ("attn_logit_softcapping", 30.0, "caps its attention logits"),
         ("num_experts", 8, "experts"),
         ("use_bidirectional_attention", True, "looks ahead"),
+        ("logits_scaling", 8.0, "scales its logits"),
     ]:
         tiny = build("gemma3")
         setattr(text(tiny), name, value)
@@ -67,7 +69,7 @@ def test_a_model_that_accepts_packed_rows_is_otherwise_the_same(make, tmp_path) 
 
 
 @pytest.mark.parametrize("make", MAKES)
-def test_the_prompt_is_computed_once_a_group(make, monkeypatch) -> None:
+def test_the_prompt_is_computed_once_a_group(make) -> None:
     tiny = build(make)
     accept_packed(tiny.model)
     lengths, head = [], []
@@ -82,17 +84,15 @@ def test_the_prompt_is_computed_once_a_group(make, monkeypatch) -> None:
     assert head == [8 * 7 + 2 + 5]
 
 
-def test_a_wrong_layout_is_found_out(monkeypatch) -> None:
+def test_a_completion_that_does_not_see_all_of_its_prompt_is_found_out(monkeypatch) -> None:
     tiny = build("qwen3_vl")
     accept_packed(tiny.model)
     groups = [tiny.group([(4, 4)], [6, 9])]
     assert scoring_error(tiny.model, groups, 1.0) < tolerance(tiny.model)
-    found = sample(tiny.model, groups, config(), log_probs=True)
-    assert sampling_error(tiny.model, groups, found, 1.0, 4) < tolerance(tiny.model)
-    one_too_few = Layout.mask
+    right = Layout.mask
 
-    def mask(self, number, part, window):
-        seen = one_too_few(self, number, part, window)
+    def mask(self, number, part, window, heads):
+        seen = right(self, number, part, window, heads)
         if part == "completion":
             seen = seen.clone()
             seen[:, 0] = False
@@ -100,6 +100,28 @@ def test_a_wrong_layout_is_found_out(monkeypatch) -> None:
 
     monkeypatch.setattr(Layout, "mask", mask)
     assert scoring_error(tiny.model, groups, 1.0) > tolerance(tiny.model)
+
+
+def test_a_sample_that_does_not_see_all_of_its_own_is_found_out(monkeypatch) -> None:
+    tiny = build("qwen3_vl")
+    accept_packed(tiny.model)
+    groups = [tiny.group([(4, 4)], [n]) for n in (0, 3)]  # uneven, so that biases are made
+
+    def error() -> float:
+        found = sample(tiny.model, groups, config(), log_probs=True)
+        return sampling_error(tiny.model, list(zip(groups, found, strict=True)), 1.0)
+
+    assert error() < tolerance(tiny.model)
+    right = PrefixCache._seen
+
+    def seen(self, window):
+        prompt, own = right(self, window)
+        own = own.clone()
+        own[..., -2] = False
+        return prompt, own
+
+    monkeypatch.setattr(PrefixCache, "_seen", seen)
+    assert error() > tolerance(tiny.model)
 
 
 def test_rounding_is_tolerated_as_far_as_the_precision_goes() -> None:

@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 from safegrpo.shared_prefix.check import dense_log_probs
 from safegrpo.shared_prefix.layout import Group
 from safegrpo.shared_prefix.model import accept_packed
-from safegrpo.shared_prefix.sampling import _draw, sample, why_not_sample
+from safegrpo.shared_prefix.sampling import UnsupportedOptionError, _draw, sample
 from tests.shared_prefix.tiny import IMAGE, MAKES, VIDEO, WORDS, build
 
 ENDS = list(WORDS)[:50]
@@ -186,6 +186,11 @@ def test_a_model_in_training_samples_without_dropout_and_stays_in_training() -> 
 
 
 @pytest.mark.parametrize("option", [{"num_beams": 3}, {"stop_strings": ["x"]}])
-def test_options_that_need_another_loop_are_named(option) -> None:
-    assert why_not_sample(config(**option)) == next(iter(option))
-    assert why_not_sample(config()) is None
+@pytest.mark.parametrize("own", [True, False], ids=["the model's own", "given"])
+def test_options_that_need_another_loop_are_refused(option, own) -> None:
+    tiny = build("llava")
+    accept_packed(tiny.model)
+    if own:
+        tiny.model.generation_config.update(**option)
+    with pytest.raises(UnsupportedOptionError, match=next(iter(option))):
+        sample(tiny.model, prompts(tiny), config(**({} if own else option)))

@@ -94,7 +94,7 @@ def test_twenty_steps_are_those_of_trl(train, options) -> None:
     rows = [pair(i, images=1 + i % 2) for i in range(6)]
     _, stock = train(GRPOTrainer, rows, **options)
     trainer, ours = train(SafeGRPOTrainer, rows, **options)
-    assert trainer.shared.scores and len(ours) == len(stock) == 20
+    assert trainer.shared.scoring.kept and len(ours) == len(stock) == 20
     assert any(abs(row["loss"]) > 1e-3 for row in stock)
     assert any(row["kl"] > 1e-4 for row in stock)
     for one, two in zip(ours, stock, strict=True):
@@ -106,7 +106,7 @@ def test_the_switch_turns_it_off(train) -> None:
     rows = [pair(i, images=i % 3) for i in range(6)]
     off, dense = train(SafeGRPOTrainer, rows, options={"shared_prefix": False}, max_steps=3)
     on, ours = train(SafeGRPOTrainer, rows, max_steps=3)
-    assert off.shared is None and on.shared.scores
+    assert off.shared is None and on.shared.scoring.kept
     for one, two in zip(ours, dense, strict=True):
         for name in ("loss", "kl", "grad_norm"):
             assert one[name] == pytest.approx(two[name], rel=1e-4, abs=1e-4)
@@ -116,9 +116,9 @@ def test_a_model_that_cannot_is_trained_the_dense_way_and_says_so(train, monkeyp
     monkeypatch.setattr("safegrpo.shared_prefix.model._why_not", lambda _: "it is a test")
     with caplog.at_level(logging.WARNING):
         trainer, log = train(SafeGRPOTrainer, [pair(1), pair(2)], max_steps=2)
-    assert not trainer.shared.scores and len(log) == 2
+    assert not trainer.shared.scoring.kept and len(log) == 2
     said = [r.message for r in caplog.records if "shared prefix" in r.message]
-    assert said == ["shared prefix is off, each completion computes prompts anew: it is a test"]
+    assert said == ["shared prefix is off, each completion computes its prompt anew: it is a test"]
 
 
 def test_a_first_batch_that_differs_is_computed_the_dense_way(train, monkeypatch, caplog) -> None:
@@ -127,7 +127,27 @@ def test_a_first_batch_that_differs_is_computed_the_dense_way(train, monkeypatch
     monkeypatch.setattr("safegrpo.training.shared.scoring_error", lambda *_, **__: 0.4)
     with caplog.at_level(logging.WARNING):
         trainer, log = train(SafeGRPOTrainer, rows, max_steps=2)
-    assert not trainer.shared.scores and not trainer.shared.samples
+    assert not trainer.shared.scoring.kept and not trainer.shared.sampling.kept
     assert [r.message for r in caplog.records if "wrong by 0.4" in r.message]
     for one, two in zip(log, expected, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], abs=1e-6)
+
+
+def test_the_first_step_trains_all_weights_in_mixed_precision(train) -> None:
+    """What the check casts to half precision, without gradients, the forward pass must not use."""
+    rows = [pair(i) for i in range(4)]
+    changed = {}
+    for shared in (True, False):
+        trainer, _ = train(
+            SafeGRPOTrainer, rows, options={"shared_prefix": shared}, bf16=True, max_steps=1
+        )
+        start = load_model(trainer.model.config._name_or_path, dtype="float32").state_dict()
+        now = trainer.model.state_dict()
+        changed[shared] = {name for name in now if not torch.equal(now[name], start[name])}
+        assert trainer.shared is None or trainer.shared.scoring.kept
+    assert changed[True] == changed[False] and len(changed[True]) > 40
+
+
+def test_what_is_not_a_single_turn_is_refused(train) -> None:
+    with pytest.raises(ValueError, match="rollout_func: safegrpo trains on single turns"):
+        train(SafeGRPOTrainer, [pair(0)], options={"rollout_func": print})

@@ -72,7 +72,7 @@ def credited(trainer):
 @pytest.mark.parametrize("shared", [True, False])
 def test_hinted_rollouts_join_their_group(credited, tokenizer, ids, monkeypatch, shared) -> None:
     made = credited(hints=1)
-    made.shared.samples = shared
+    made.shared.sampling.kept = shared
     wrong = ids(THOUGHT.format("safe"))
     asked = []
     complete = SafeGRPOTrainer._complete

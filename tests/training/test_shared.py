@@ -7,9 +7,11 @@ import torch
 from trl import GRPOTrainer
 
 from safegrpo.shared_prefix.model import ScoredTokens
+from safegrpo.shared_prefix.trust import in_turn
 from safegrpo.training.shared import (
     Row,
     SharedPrefix,
+    UnsupportedBatchError,
     chunks,
     grouped,
     rows_of,
@@ -26,8 +28,10 @@ def fails(*_, **__):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda patch, made: patch.setattr("safegrpo.training.shared.sample", fails),
-        lambda patch, made: patch.setattr("safegrpo.training.shared.sampling_error", lambda *_: 1),
+        lambda patch, made: patch.setattr("safegrpo.shared_prefix.trust.sample", fails),
+        lambda patch, made: patch.setattr(
+            "safegrpo.shared_prefix.trust.sampling_error", lambda *_: 1
+        ),
         lambda patch, made: setattr(made.generation_config, "num_beams", 2),
     ],
     ids=["fails", "differs", "beams"],
@@ -40,8 +44,8 @@ def test_sampling_that_cannot_be_ours_is_left_to_trl(trainer, monkeypatch, caplo
     with caplog.at_level(logging.WARNING):
         batch = made._generate_and_score_completions(rows)
     assert len(batch["completion_ids"]) == 2 * GROUP
-    assert not made.shared.samples and made.shared.scores
-    assert "generation computes prompts anew" in caplog.text
+    assert not made.shared.sampling.kept and made.shared.scoring.kept
+    assert "generation computes each prompt anew" in caplog.text
 
 
 def test_log_probabilities_are_trls_for_rows_of_every_kind(trainer) -> None:
@@ -76,7 +80,7 @@ def test_log_probabilities_are_trls_for_rows_of_every_kind(trainer) -> None:
             )
             for ours, theirs in zip(found[:2], dense[:2], strict=True):
                 assert (ours - theirs).abs().max() < 1e-5
-    assert made.shared.scores
+    assert made.shared.scoring.kept
 
 
 class Score:
@@ -93,8 +97,8 @@ class Score:
         monkeypatch.setattr("safegrpo.training.shared.scoring_error", error)
         self.shared = SharedPrefix([], temperature=1.0, agree=agree, say=self.said.append)
 
-    def __call__(self, rows, name="policy", batch_size=8):
-        return self.shared.log_probs(name, Uniform(), rows, 3, batch_size)
+    def __call__(self, rows, name="policy", batch_size=8, reason=None):
+        return self.shared.log_probs(name, Uniform(), rows, 3, batch_size, reason)
 
 
 class Uniform(torch.nn.Module):
@@ -114,7 +118,7 @@ def test_each_kind_of_row_is_checked_once_for_each_model(monkeypatch) -> None:
     words, picture = row([1, 2]), row([3, 4], [0.5])
     for rows in ([words], [words, words], [words, picture], [picture], [words]):
         assert score(rows) is not None
-    assert score.checked == [[0], [1, 0]]  # rows with images come first
+    assert score.checked == [[0], [1, 0]]  # rows of the new kind come first
     score([picture], name="reference")
     assert len(score.checked) == 3 and not score.said
 
@@ -124,29 +128,56 @@ def test_a_batch_without_tokens_vouches_for_nothing(monkeypatch) -> None:
     empty = Row(torch.tensor([1, 2]), torch.tensor([], dtype=torch.long), {})
     assert score([empty, empty]) is not None and not score.checked
     assert score([empty, row([1, 2])]) is None
-    assert score.said and not score.shared.scores
+    assert score.said and not score.shared.scoring.kept
 
 
 def test_a_later_kind_of_row_that_differs_is_found_out(monkeypatch) -> None:
     score = Score(monkeypatch, errors=[0.0, 0.3])
     assert score([row([1, 2])]) is not None
-    assert score([row([1, 2], [0.5])]) is None and not score.shared.scores
+    assert score([row([1, 2], [0.5])]) is None and not score.shared.scoring.kept
 
 
-def test_what_one_process_cannot_all_leave(monkeypatch) -> None:
-    """Otherwise they would call a sharded model a different number of times, and wait for ever."""
-    score = Score(monkeypatch, agree=lambda flags: [1.0, *flags[1:]])
-    assert score([row([1, 2])]) is None and "another process" in score.said[0]
-    score = Score(monkeypatch, agree=lambda values: [0.5] if len(values) == 1 else values)
-    assert score([row([1, 2])]) is None and "wrong by 0.5" in score.said[0]
+def test_a_kind_that_was_not_among_the_rows_compared_is_not_vouched_for(monkeypatch) -> None:
+    score = Score(monkeypatch)
+    words, picture = row([1, 2]), row([3, 4], [0.5])
+    score([picture, picture, words], batch_size=1)
+    score([picture, picture, words], batch_size=1)
+    assert score.checked == [[0], [1]]  # one row at a time, a new kind each time
+    score([picture, words], batch_size=1)
+    assert len(score.checked) == 2
+
+
+def test_rows_to_compare_are_of_the_new_kinds_in_turn() -> None:
+    kinds = ["images", "images", "text", "", "images", "text"]
+    assert in_turn(kinds, ["text", "images"], 4) == [2, 0, 5, 1]
+    assert in_turn(kinds, ["text"], 4) == [2, 5, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [([[1.0, 1.0, 0.0]], "another process"), ([[0.0, 1.0, 0.0], [0.5, 1.0, 0.0]], "wrong by 0.5")],
+    ids=["cannot", "differs"],
+)
+def test_what_another_process_cannot_this_one_leaves_too(monkeypatch, values, said) -> None:
+    """Otherwise they would call a wrapped model a different number of times, and wait for ever."""
+    largest = iter(values)
+    score = Score(monkeypatch, agree=lambda _: next(largest))
+    assert score([row([1, 2])]) is None and said in score.said[0]
+
+
+def test_a_batch_without_rows_says_why(monkeypatch) -> None:
+    score = Score(monkeypatch)
+    assert score([], reason="it is a test") is None
+    assert score.said[0].endswith("it is a test") and not score.shared.sampling.kept
 
 
 def test_image_data_that_cannot_be_parted_goes_the_dense_way() -> None:
     ids, mask = torch.ones(2, 5, dtype=torch.long), torch.ones(2, 5, dtype=torch.long)
-    unknown = rows_of(ids, mask, 2, {"spatial_shapes": torch.ones(2, 2)})
-    assert unknown == "it does not know the model's input spatial_shapes"
+    with pytest.raises(UnsupportedBatchError, match="the model's input spatial_shapes"):
+        rows_of(ids, mask, 2, {"spatial_shapes": torch.ones(2, 2)})
     padded = {"pixel_values": torch.ones(2, 3, 1, 2, 2), "num_images": [3, 1]}
-    assert rows_of(ids, mask, 2, padded) == "the images are not laid out one by one"
+    with pytest.raises(UnsupportedBatchError, match="not laid out one by one"):
+        rows_of(ids, mask, 2, padded)
 
 
 def _patches(grid, counts) -> list[int]:

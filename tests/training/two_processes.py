@@ -62,7 +62,7 @@ def main(folder: str, accumulation: str, shared: str) -> None:
     if trainer.accelerator.is_main_process:
         names = ("loss", "kl", "grad_norm")
         log = [[float(r[n]) for n in names] for r in trainer.state.log_history if "loss" in r]
-        used = trainer.shared is not None and trainer.shared.scores
+        used = trainer.shared is not None and trainer.shared.scoring.kept
         print(json.dumps({"log": log, "shared": used}))
 
 

@@ -10,19 +10,16 @@ import torch
 from PIL import Image
 
 from safegrpo.models import vision_token_ids
-from safegrpo.shared_prefix.check import sampling_error, tolerance
 from safegrpo.shared_prefix.layout import Group, prompt_inputs
 from safegrpo.shared_prefix.model import (
     UnsupportedModelError,
     accept_packed,
     transformers_model,
 )
-from safegrpo.shared_prefix.sampling import sample
+from safegrpo.shared_prefix.sampling import evaluating
+from safegrpo.shared_prefix.trust import Trust, trusted_sample
 
 logger = logging.getLogger(__name__)
-
-CHECKED = 4
-"""Rows of the first batch whose log-probabilities are compared with the plain forward pass's."""
 
 Turn = tuple[Sequence[Image.Image], str]
 """One user turn: its images, in order, and its text."""
@@ -59,8 +56,6 @@ def generate_responses(
     asked = _Asked(model, processor, chat_template_kwargs or {}, max_new_tokens, temperature)
     if shared_prefix:
         asked.share()
-    was_training = model.training
-    model.eval()
     # Rows with images and rows without apart: not every processor can mix them.
     order = sorted(range(len(rows)), key=lambda i: (not rows[i][0], len(rows[i][1])))
     with_images = sum(1 for images, _ in rows if images)
@@ -71,18 +66,19 @@ def generate_responses(
     if seed is not None:
         torch.manual_seed(seed)
     try:
-        for start in starts:
-            stop = min(start + batch_size, with_images if start < with_images else len(rows))
-            index = order[start:stop]
-            for i, response in zip(index, asked.batch([rows[i] for i in index]), strict=True):
-                responses[i] = response
-            done += len(index)
-            if progress is not None:
-                progress(done, len(rows))
+        with evaluating(model):
+            for start in starts:
+                stop = min(start + batch_size, with_images if start < with_images else len(rows))
+                index = order[start:stop]
+                answers = asked.batch([rows[i] for i in index])
+                for i, response in zip(index, answers, strict=True):
+                    responses[i] = response
+                done += len(index)
+                if progress is not None:
+                    progress(done, len(rows))
     finally:
         if seed is not None:
             torch.random.set_rng_state(state)
-        model.train(was_training)
     return responses
 
 
@@ -107,50 +103,32 @@ class _Asked:
             "top_p": None,
             "top_k": None,
         }
-        self._packed: Any = None  # the model that takes packed rows, if it does
-        self._checked: set[bool] = set()
+        self._trust: Trust | None = None
 
     def share(self) -> None:
         """Sample by packed rows from now on, if the model can."""
-        plain = transformers_model(self._model)
+        self._trust = Trust("answers come by generate()", logger.warning)
         try:
-            accept_packed(plain)
-            self._packed = plain
+            accept_packed(transformers_model(self._model))
         except UnsupportedModelError as error:
-            self._give_up(str(error))
-
-    def _give_up(self, reason: str) -> None:
-        self._packed = None
-        logger.warning("shared prefix is off, answers come by generate(): %s", reason)
+            self._trust.give_up(str(error))
 
     def batch(self, turns: Sequence[Turn]) -> list[str]:
-        ids = None if self._packed is None else self._sampled(turns)
+        ids = self._sampled(turns)
         ids = self._generated(turns) if ids is None else ids
         texts: list[str] = self._processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
 
     def _sampled(self, turns: Sequence[Turn]) -> list[list[int]] | None:
-        """Token ids by packed rows; None, and given up, if a first batch of its kind (with images,
-        without) shows them wrong."""
+        if self._trust is None or not self._trust.kept:
+            return None
         groups = []
         for turn in turns:
             ids, inputs = prompt_inputs(self._encoded([turn]))
             groups.append(Group(ids, (ids.new_zeros(0),), inputs))
-        kind = bool(turns[0][0])
-        if kind in self._checked:
-            return [row.ids for row in sample(self._packed, groups, **self._options)]
-        try:
-            sampled = sample(self._packed, groups, log_probs=True, **self._options)
-            temperature = self._options["temperature"] or 1.0
-            error = sampling_error(self._packed, groups, sampled, temperature, CHECKED)
-        except Exception as failure:  # whatever a model that it was not made for does with it
-            self._give_up(" ".join(f"{type(failure).__name__}: {failure}".split())[:300])
-            return None
-        if not error <= tolerance(self._packed):
-            self._give_up(f"its log-probabilities are wrong by {error:.2g} on average")
-            return None
-        self._checked.add(kind)
-        return [row.ids for row in sampled]
+        model = transformers_model(self._model)
+        found = trusted_sample(self._trust, model, groups, **self._options)
+        return None if found is None else [row.ids for row in found]
 
     def _generated(self, turns: Sequence[Turn]) -> Any:
         inputs = self._encoded(turns)

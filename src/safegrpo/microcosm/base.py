@@ -49,13 +49,13 @@ class BaseRecipe:
 
 MADE_BY = (
     *("things", "instructions", "world", "wordings", "pen", "pictograms", "draw", "text", "pairs"),
-    *("model", "vision", "speech", "base"),
+    *("model", "vision", "speech"),
 )
-"""Modules of this package that decide what the recipe makes."""
+"""Modules of this package that decide, with BaseRecipe, what the recipe makes."""
 
 
 def made_by() -> dict[str, str]:
-    """What decides how the base model turns out: a hash of those modules, and the libraries."""
+    """A hash of those modules, and the libraries."""
     digest = hashlib.sha256()
     for name in MADE_BY:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
@@ -105,7 +105,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
         "speech_loss": loss,
         "dev": abilities(output),
         "seconds": round(time.perf_counter() - began),
-        "made_by": made_by(),
+        "remade_by": made_by(),
     }
     write_text_atomic(output / "base.json", json.dumps(facts, indent=2) + "\n")
     return facts

@@ -1,9 +1,10 @@
 """Attention over packed rows, registered beside the one a text tower uses.
 
 The queries of a completion see the prompt's keys and their own; the prompt's keys are computed
-once. Without a layout among its arguments the function is the attention it was registered beside,
-so that it can stay in place for good: activation checkpointing calls it again in the backward pass,
-when nothing else could say which of the two is meant.
+once, and laid beside each completion's for the product. Without a layout among its arguments the
+function is the attention it was registered beside, so that it can stay in place for good:
+activation checkpointing calls it again in the backward pass, when nothing else could say which of
+the two is meant.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ class Attends(Protocol):
         value: torch.Tensor,
         scale: float | None,
         window: int | None,
-    ) -> torch.Tensor: ...
+    ) -> torch.Tensor:
+        """Query (S, H, Q, d), key and value (S, H_kv, K, d) -> (S, Q, H, d)."""
 
 
 def register_beside(base: str) -> str:
-    """Register the function beside the attention called `base`; its own name."""
+    """Register the function beside the attention called `base`; returns the registered name."""
     name = f"{PREFIX}_{base}"
     if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
         AttentionInterface.register(name, _beside(ALL_ATTENTION_FUNCTIONS[base]))
@@ -84,16 +86,17 @@ def packed_attention(
 
     Exact: each completion gets what it would get behind its own copy of the prompt.
     """
+    shared = query.shape[1] // key.shape[1]
     pieces = []
     for number, segment in enumerate(layout.segments):
         prompt = slice(segment.start, segment.split)
-        mask = layout.mask(number, "prompt", window)
+        mask = layout.mask(number, "prompt", window, shared)
         own = _attend(
             query[:, :, prompt], key[:, :, prompt], value[:, :, prompt], mask, scale, dropout
         )
         pieces.append(own[0].transpose(0, 1))
         if segment.stop > segment.split:
-            mask = layout.mask(number, "completion", window)
+            mask = layout.mask(number, "completion", window, shared)
             pieces.append(_completions(query, key, value, segment, mask, scale, dropout))
     return torch.cat(pieces)[None]
 
@@ -133,17 +136,17 @@ def _attend(
     scale: float | None,
     dropout: float,
 ) -> torch.Tensor:
-    """Attention of (B, H, Q, d) to (B, H_kv, K, d), causal if there is no mask (Q, K)."""
+    """Attention of (B, H, Q, d) to (B, H_kv, K, d): causal, or by a mask (H / H_kv * Q, K)."""
     shared = query.shape[1] // key.shape[1]
     if mask is None:
         return scaled_dot_product_attention(
             *(query, key, value),
             **{"dropout_p": dropout, "is_causal": True, "scale": scale, "enable_gqa": shared > 1},
         )
-    # Heads that share keys become further queries of one head: no copy of the keys, and fused
-    # kernels that take a mask but know nothing of shared keys are served as well.
+    # Heads that share keys become further queries of one head: no copy of the keys for each, and
+    # fused kernels that take a mask but know nothing of shared keys are served as well.
     folded = query.unflatten(1, (-1, shared)).flatten(2, 3)
     out = scaled_dot_product_attention(
-        folded, key, value, attn_mask=mask.repeat(shared, 1), dropout_p=dropout, scale=scale
+        folded, key, value, attn_mask=mask, dropout_p=dropout, scale=scale
     )
     return out.unflatten(2, (shared, -1)).flatten(1, 2)

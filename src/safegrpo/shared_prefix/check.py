@@ -44,8 +44,8 @@ def dense_log_probs(model: Any, group: Group, temperature: float = 1.0) -> torch
 
 @torch.no_grad()
 def scoring_error(model: Any, groups: Sequence[Group], temperature: float, **options: Any) -> float:
-    """Mean difference of the log-probabilities that packed rows give, in nats, without dropout;
-    `options` are those of the packed forward pass."""
+    """Mean absolute difference, in nats, between the log-probabilities that packed rows give and
+    the plain ones, both without dropout; `options` are those of the packed forward pass."""
     short = [
         Group(g.prompt, tuple(c[:CHECKED_TOKENS] for c in g.completions), g.inputs) for g in groups
     ]
@@ -56,21 +56,13 @@ def scoring_error(model: Any, groups: Sequence[Group], temperature: float, **opt
 
 
 @torch.no_grad()
-def sampling_error(
-    model: Any,
-    groups: Sequence[Group],
-    sampled: Sequence[Sampled],
-    temperature: float,
-    rows: int,
-) -> float:
-    """Mean difference, in nats, between the log-probabilities that tokens were sampled with and
-    those the model gives them. `groups` are what `sample` was given, with `log_probs=True`; at most
-    `rows` of them are looked at, those with images first."""
-    alone = [Group(g.prompt, (given,), g.inputs) for g in groups for given in g.completions]
-    chosen = sorted(zip(alone, sampled, strict=True), key=lambda pair: -len(pair[0].inputs))[:rows]
+def sampling_error(model: Any, rows: Sequence[tuple[Group, Sampled]], temperature: float) -> float:
+    """Mean absolute difference, in nats, between the log-probabilities that tokens were sampled
+    with and those the model gives them. Each row is a group of one completion (what was given of
+    it) and what `sample` made of it, with `log_probs=True`."""
     dense, ours = [], []
     with evaluating(model):
-        for group, row in chosen:
+        for group, row in rows:
             (given,) = group.completions
             new = given.new_tensor(row.ids[:CHECKED_TOKENS])
             whole = Group(group.prompt, (torch.cat([given, new]),), group.inputs)

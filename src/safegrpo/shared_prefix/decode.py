@@ -152,13 +152,13 @@ class PrefixCache:
         self, window: int | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """What is added to the scores: over the prompt (U, 1, G, 1, P), over a row's own (S, 1, 1,
-        columns); None where all is seen. Made once a pass, for all layers of one window."""
+        columns); None where all is sure to be seen. Made once a pass, for all layers."""
         if window not in self._bias_of:
             if window is None and self._even:
                 self._bias_of[window] = (None, None)
             else:
-                prompt, own = self._seen(window)
-                self._bias_of[window] = (_as_bias(prompt, dtype), _as_bias(own, dtype))
+                prompt, own = (_as_bias(seen, dtype) for seen in self._seen(window))
+                self._bias_of[window] = (prompt, own)
         return self._bias_of[window]
 
     def _seen(self, window: int | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,12 +175,9 @@ class PrefixCache:
         return prompt[:, None, :, None], own[:, None, None]
 
 
-def _as_bias(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
-    if bool(seen.all()):
-        return None
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(
-        ~seen, torch.finfo(dtype).min
-    )
+def _as_bias(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return bias.masked_fill(~seen, torch.finfo(dtype).min)
 
 
 def _by_prompt(x: torch.Tensor, prompts: int) -> torch.Tensor:

@@ -124,15 +124,17 @@ class Layout:
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = tuple(segments)
-        self._masks: dict[tuple[int, str, int | None], torch.Tensor | None] = {}
+        self._masks: dict[tuple[int, str, int | None, int], torch.Tensor | None] = {}
 
-    def mask(self, number: int, part: str, window: int | None) -> torch.Tensor | None:
-        """Segment `number`'s mask for its "prompt" or "completion" tokens."""
-        key = (number, part, window)
+    def mask(self, number: int, part: str, window: int | None, heads: int) -> torch.Tensor | None:
+        """Segment `number`'s mask for its "prompt" or "completion" tokens, once for each of the
+        `heads` that share keys: (heads x queries, keys)."""
+        key = (number, part, window, heads)
         if key not in self._masks:
             segment = self.segments[number]
             make = segment.prompt_mask if part == "prompt" else segment.completion_mask
-            self._masks[key] = make(window)
+            mask = make(window)
+            self._masks[key] = None if mask is None else mask.repeat(heads, 1)
         return self._masks[key]
 
 

@@ -44,8 +44,9 @@ def accept_packed(model: Any) -> None:
     temperature=1.0, entropy_gradient=False, float32_head=False)` gives the `ScoredTokens` of their
     completions; with `float32_head` the head is left out of autocast.
 
-    Raises UnsupportedModelError, with the reason, where that could not give the same numbers.
-    Doing it twice changes nothing.
+    Raises UnsupportedModelError, with the reason, where that could not give the same numbers. The
+    forward pass raises ModelError if the model's attention was changed afterwards. Doing it twice
+    changes nothing.
     """
     if getattr(model, "accepts_packed", False):
         return
@@ -104,6 +105,9 @@ def _why_not(model: Any) -> str | None:
         return "it caps its attention logits"
     if getattr(text, "use_bidirectional_attention", None):
         return "its attention looks ahead"
+    for name in ("logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier"):
+        if getattr(text, name, None) not in (None, 1, 1.0):
+            return "it scales its logits"
     if _text_key(config) is None:
         return "its text model has no configuration of its own"
     if getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None):

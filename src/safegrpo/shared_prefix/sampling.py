@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from safegrpo.errors import ModelError
 from safegrpo.shared_prefix.attention import PREFIX
 from safegrpo.shared_prefix.decode import PrefixCache
 from safegrpo.shared_prefix.layout import Group, Packed, pack
@@ -30,20 +31,20 @@ KEPT = 0.75
 _PLAIN = {
     "num_beams": (None, 1),
     "num_return_sequences": (None, 1),
-    "penalty_alpha": (None,),
-    "dola_layers": (None,),
     "prompt_lookup_num_tokens": (None,),
+    "assistant_early_exit": (None,),
     "stop_strings": (None,),
     "guidance_scale": (None, 1, 1.0),
     "max_time": (None,),
-    "constraints": (None,),
-    "force_words_ids": (None,),
     "cache_implementation": (None,),
-    "assistant_early_exit": (None,),
     "token_healing": (None, False),
     "return_dict_in_generate": (None, False),
 }
 """Generation options that would need another loop than this one, and the values that do not."""
+
+
+class UnsupportedOptionError(ModelError):
+    """A generation option that only generate() knows."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,6 @@ class Sampled:
 
     ids: list[int]
     log_probs: list[float]
-
-
-def why_not_sample(config: Any) -> str | None:
-    """The generation option (of a GenerationConfig) that this loop does not know, if any."""
-    for name, plain in _PLAIN.items():
-        if getattr(config, name, None) not in plain:
-            return name
-    return None
 
 
 @torch.no_grad()
@@ -77,7 +70,10 @@ def sample(
 
     `model` is the transformers model itself, made ready by `accept_packed`; `config` a
     GenerationConfig and `options` its fields, as generate() takes them. Sampling goes without
-    dropout, whatever mode the model is in. Raises RuntimeError if the model's probabilities are
+    dropout, whatever mode the model is in.
+
+    Raises UnsupportedOptionError for an option that this loop does not know (given, or in the
+    model's own configuration), ValueError without max_new_tokens, RuntimeError for logits that are
     not finite.
     """
     if not groups:
@@ -85,6 +81,9 @@ def sample(
     complete, _ = model._prepare_generation_config(config, **options)
     if complete.max_new_tokens is None:
         raise ValueError("max_new_tokens is not given")
+    for name, plain in _PLAIN.items():
+        if getattr(complete, name) not in plain:
+            raise UnsupportedOptionError(f'the generation option "{name}" needs another loop')
     with evaluating(model):
         return _sample(model, groups, complete, log_probs)
 
@@ -257,11 +256,11 @@ class _Rows:
 
 
 def _draw(probabilities: torch.Tensor) -> torch.Tensor:
-    """One token (S,) from each of the distributions (S, V).
-
-    The place where the summed probabilities pass a random number: torch.multinomial draws a random
-    number for every token of the vocabulary, which on a CPU takes longer than a small model.
-    """
+    """One token (S,) from each of the distributions (S, V)."""
+    if probabilities.is_cuda:
+        return torch.multinomial(probabilities, 1)[:, 0]
+    # On a CPU that draws a random number for every token of the vocabulary, which takes longer than
+    # a small model: here the place is sought where the summed probabilities pass a single one.
     summed = probabilities.cumsum(-1, dtype=torch.float64)
     passed = torch.rand_like(summed[:, :1]) * summed[:, -1:]
     # Strictly beyond: a token of probability 0 is never the first to be.

@@ -131,7 +131,8 @@ class WarningConfig(_Section):
 
 class Recipe(_Section):
     """All of a training run. `guide` is a file that replaces the built-in guide; `shared_prefix`
-    computes each prompt once for all of its completions, which changes nothing but the time."""
+    computes each prompt once for all of its completions: the same log-probabilities and gradients,
+    and parts of a generation batch hold whole groups."""
 
     model: str
     data: DataConfig = DataConfig()

@@ -63,7 +63,7 @@ def prepare_prompts(
 
 
 def _key(value: Any) -> Any:
-    """Something that is equal, and only equal, for prompts of the same words and pictures."""
+    """Something that is equal, and only equal, for prompts of the same words and (RGB) pictures."""
     if isinstance(value, Image.Image):
         return value.mode, value.size, value.tobytes()
     if isinstance(value, dict):
@@ -75,7 +75,7 @@ def _key(value: Any) -> Any:
 
 def joined_inputs(rows: Sequence[PreparedPrompt]) -> dict[str, torch.Tensor]:
     """What the processor would have made of all rows at once, ids and mask left out: image data
-    one behind the other, token inputs (B, P) padded on the left."""
+    one behind the other, token inputs (B, P) padded on the left. Raises ModelError as `joined`."""
     longest = max(len(row.ids) for row in rows)
     found: dict[str, torch.Tensor] = {}
     for name in {name: None for row in rows for name in row.inputs}:

@@ -1,13 +1,13 @@
 """Between TRL's padded batches and packed rows (safegrpo/shared_prefix): regrouping, the check of
-the first batch, and the way back.
+first batches, and the way back.
 
 Nothing here relies on the order of the rows: those that are one group are found by their prompts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,29 +18,37 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
-from safegrpo.shared_prefix.check import sampling_error, scoring_error, tolerance
+from safegrpo.errors import DataError
+from safegrpo.shared_prefix.check import scoring_error
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group
 from safegrpo.shared_prefix.model import UnsupportedModelError, accept_packed
-from safegrpo.shared_prefix.sampling import Sampled, sample, why_not_sample
+from safegrpo.shared_prefix.trust import Trust, in_turn, kind_of, trusted_sample
 from safegrpo.training.prompts import PreparedPrompt
 
 IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_sizes")
 """Image data that is cut into rows here; a batch with any other goes the dense way."""
 
-CHECKED_ROWS = 16
-"""Rows of a first batch whose sampled tokens are scored the dense way, one by one."""
-
 Scores = tuple[torch.Tensor, torch.Tensor]
 """Log-probabilities and entropies, (B, R) each, zero where there is no token."""
 
 
-@dataclass
+class UnsupportedBatchError(DataError):
+    """A batch that cannot be parted into rows; the message says why."""
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row of a padded batch: the places of its tokens are the first ones of its completion."""
+    """One row of a padded batch without its padding: prompt (P,), completion (R,), and a Group's
+    `inputs`."""
 
     prompt: torch.Tensor
     completion: torch.Tensor
     inputs: dict[str, torch.Tensor]
+
+    @property
+    def kind(self) -> str:
+        """See `kind_of`; "" without a token to score."""
+        return kind_of(self.inputs) if len(self.completion) else ""
 
 
 def rows_of(
@@ -48,20 +56,21 @@ def rows_of(
     attention_mask: torch.Tensor,
     completion_length: int,
     inputs: Mapping[str, Any],
-) -> list[Row] | str:
+) -> list[Row]:
     """The rows of a batch (B, P + R), prompts padded on the left and completions on the right.
 
     `inputs` are the forward pass's others, as TRL keeps them: image data of all rows one behind
-    the other, with `num_images` (and `num_tiles`) of each row. Where they cannot be cut into rows,
-    the reason.
+    the other, with `num_images` (and `num_tiles`) of each row. Raises UnsupportedBatchError where
+    they cannot be cut into rows.
     """
     given = {name: value for name, value in inputs.items() if value is not None}
     unknown = given.keys() - {*IMAGE_INPUTS, *TOKEN_INPUTS, "num_images", "num_tiles"}
     if unknown:
-        return f"it does not know the model's input {', '.join(sorted(unknown))}"
+        names = ", ".join(sorted(unknown))
+        raise UnsupportedBatchError(f"it does not know the model's input {names}")
     images = split_pixel_values_by_grid(given)
     if isinstance(images.get("pixel_values"), torch.Tensor):
-        return "the images are not laid out one by one"
+        raise UnsupportedBatchError("the images are not laid out one by one")
     width = input_ids.shape[1] - completion_length
     prompts = attention_mask[:, :width].sum(1).tolist()
     completions = attention_mask[:, width:].sum(1).tolist()
@@ -140,19 +149,11 @@ def _group(rows: Sequence[Row], members: Sequence[int]) -> Group:
     return Group(first.prompt, tuple(rows[i].completion for i in members), first.inputs)
 
 
-def _has_images(inputs: Mapping[str, Any]) -> bool:
-    return not TOKEN_INPUTS.issuperset(inputs)
-
-
-KINDS = ("text", "images")
-
-
 class SharedPrefix:
     """Log-probabilities and completions by packed rows, for the models of one trainer.
 
-    The first batch of each kind of row (with images, without) is computed the dense way too.
-    `agree` gives the largest of all processes' values, one by one, so that all decide alike; `say`
-    tells the user why the dense way is gone back to.
+    `scoring` and `sampling` say whether each is still trusted (see Trust, also for `agree` and
+    `say`); `autocast` gives the context that forward passes run in.
     """
 
     def __init__(
@@ -160,62 +161,67 @@ class SharedPrefix:
         models: Sequence[Any],
         *,
         temperature: float,
+        say: Callable[[str], None],
         entropy_gradient: bool = False,
         float32_head: bool = False,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         agree: Callable[[list[float]], list[float]] = list,
-        say: Callable[[str], None],
     ) -> None:
-        self._temperature = temperature
+        self._temperature, self._autocast = temperature, autocast
         self._options = {"entropy_gradient": entropy_gradient, "float32_head": float32_head}
-        self._agree, self._say = agree, say
-        self._checked: set[tuple[str, str]] = set()
-        self.scores = self.samples = True
+        self.scoring = Trust("each completion computes its prompt anew", say, agree)
+        self.sampling = Trust("generation computes each prompt anew", say, agree)
         try:
             for model in models:
                 accept_packed(model)
         except UnsupportedModelError as error:
             self.give_up(str(error))
 
-    def give_up(self, reason: str, only_sampling: bool = False) -> None:
-        """Go the dense way from now on."""
-        self.samples = False
-        self.scores = self.scores and only_sampling
-        what = "generation" if only_sampling else "each completion"
-        self._say(f"shared prefix is off, {what} computes prompts anew: {reason}")
+    def give_up(self, reason: str) -> None:
+        """Compute everything as TRL does, from now on."""
+        self.scoring.give_up(reason)
+        self.sampling.kept = False
 
     def log_probs(
-        self, name: str, model: Any, rows: Sequence[Row] | str, length: int, batch_size: int
+        self,
+        name: str,
+        model: Any,
+        rows: Sequence[Row],
+        length: int,
+        batch_size: int,
+        reason: str | None = None,
     ) -> Scores | None:
-        """Log-probabilities and entropies of the rows' completions, padded to `length` tokens, at
-        most `batch_size` rows at once; None if the model computes them otherwise.
+        """Log-probabilities, in nats, and entropies (B, length) of the rows' completions, at most
+        `batch_size` rows at once; None if the model has to compute them in TRL's way.
 
-        `model` may be wrapped; `name` tells models apart. `rows` may be the reason why there are
-        none (see `rows_of`).
+        `model` may be wrapped; `name` tells models apart. `reason` says why there are no rows.
         """
-        reason = rows if isinstance(rows, str) else None
-        given = [row for row in rows if len(row.completion)] if not isinstance(rows, str) else []
-        new = self._new_kinds(name, reason, [_has_images(row.inputs) for row in given], False)
-        if new is None or isinstance(rows, str):
-            return None
+        kinds = [row.kind for row in rows]
+        new = self.scoring.new_kinds(name, kinds, reason)
         if new:
-            # Rows with images and tokens first, and as many on every process.
-            first = sorted(rows, key=lambda r: (not len(r.completion), not _has_images(r.inputs)))
-            first = first[:batch_size]
+            first = [rows[i] for i in in_turn(kinds, new, batch_size)]  # as many on every process
             groups = [_group(first, members) for members in grouped(first)]
-            if not self._holds(
-                lambda: scoring_error(model, groups, self._temperature, **self._options), model
-            ):
-                return None
-            self._checked |= {(name, kind) for kind in new}
-        places: list[int] = []
+            # A context of its own: what autocast casts without gradients, it would use again.
+            with self._autocast():
+                self.scoring.check(
+                    name,
+                    [row.kind for row in first],
+                    lambda: scoring_error(model, groups, self._temperature, **self._options),
+                    model,
+                )
+        if not self.scoring.kept:
+            self.sampling.kept = False
+            return None
+        order: list[int] = []
         found = []
-        for portion in chunks(grouped(rows), batch_size):
-            groups = [_group(rows, members) for members in portion]
-            output = model(groups=groups, temperature=self._temperature, **self._options)
-            found.append((output.log_probs, output.entropies))
-            order = [i for members in portion for i in members]
-            places += [i * length + j for i in order for j in range(len(rows[i].completion))]
-        at = torch.tensor(places, dtype=torch.long, device=rows[0].prompt.device)
+        with self._autocast():
+            for portion in chunks(grouped(rows), batch_size):
+                groups = [_group(rows, members) for members in portion]
+                output = model(groups=groups, temperature=self._temperature, **self._options)
+                found.append((output.log_probs, output.entropies))
+                order += [i for members in portion for i in members]
+        tokens = [torch.arange(len(rows[i].completion)) + i * length for i in order]
+        at = torch.cat(tokens).to(rows[0].prompt.device)
         log_probs, entropies = (
             torch.cat(parts).new_zeros(len(rows) * length).index_put((at,), torch.cat(parts))
             for parts in zip(*found, strict=True)
@@ -230,16 +236,10 @@ class SharedPrefix:
         begun: Sequence[Sequence[int]] | None = None,
     ) -> list[list[int]] | None:
         """A completion (token ids, the end token included) of each prompt, in order, going on from
-        what is `begun` of it; None if the model samples otherwise.
+        what is `begun` of it; None if TRL has to generate them.
 
         `model` is the transformers model itself; equal prompts are the same object.
         """
-        option = why_not_sample(config)
-        reason = None if option is None else f"generation_kwargs.{option} is not known to it"
-        images = [_has_images(prompt.inputs) for prompt in prompts]
-        new = self._new_kinds("samples", reason, images, True)
-        if new is None:
-            return None
         members: dict[int, list[int]] = {}
         for i, prompt in enumerate(prompts):
             members.setdefault(id(prompt), []).append(i)
@@ -249,48 +249,13 @@ class SharedPrefix:
             prompt = prompts[rows[0]]
             given = tuple(prompt.ids.new_tensor(list(starts[i])) for i in rows)
             groups.append(Group(prompt.ids, given, prompt.inputs))
-        if new:
-            found: list[Sampled] = []
-
-            def first_batch() -> float:
-                found.extend(sample(model, groups, config, log_probs=True))
-                return sampling_error(model, groups, found, config.temperature or 1.0, CHECKED_ROWS)
-
-            if not self._holds(first_batch, model, only_sampling=True):
-                return None
-            self._checked |= {("samples", kind) for kind in new}
-        else:
-            found = sample(model, groups, config)
+        name = "new" if begun is None else "begun"
+        with self._autocast():
+            found = trusted_sample(self.sampling, model, groups, config, name=name)
+        if found is None:
+            return None
         order = [i for rows in members.values() for i in rows]
         completions: list[list[int]] = [[] for _ in prompts]
         for i, row in zip(order, found, strict=True):
             completions[i] = row.ids
         return completions
-
-    def _new_kinds(
-        self, name: str, reason: str | None, images: Sequence[bool], only_sampling: bool
-    ) -> list[str] | None:
-        """The kinds of row in any process's batch that have not been checked; None, and given up,
-        if any process has a `reason` to."""
-        flags = [reason is not None, not all(images), any(images)]
-        stopped, *kinds = self._agree([float(flag) for flag in flags])
-        if stopped:
-            self.give_up(reason or "another process cannot", only_sampling)
-            return None
-        found = [kind for kind, there in zip(KINDS, kinds, strict=True) if there]
-        return [kind for kind in found if (name, kind) not in self._checked]
-
-    def _holds(
-        self, difference: Callable[[], float], model: Any, only_sampling: bool = False
-    ) -> bool:
-        try:
-            error, reason = difference(), None
-        except Exception as failure:  # whatever a model that it was not made for does with it
-            error = math.inf
-            reason = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
-        worst = self._agree([error])[0]
-        if worst <= tolerance(model):
-            return True
-        said = f"on the first batch its log-probabilities are wrong by {worst:.2g} on average"
-        self.give_up(reason or said, only_sampling)
-        return False

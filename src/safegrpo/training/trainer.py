@@ -29,7 +29,13 @@ from safegrpo.training.prompts import (
     prepare_prompts,
 )
 from safegrpo.training.sampling import EpochSampler, Order
-from safegrpo.training.shared import Scores, SharedPrefix, rows_of, whole_group_batches
+from safegrpo.training.shared import (
+    Scores,
+    SharedPrefix,
+    UnsupportedBatchError,
+    rows_of,
+    whole_group_batches,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +81,9 @@ class SafeGRPOTrainer(GRPOTrainer):
         **kwargs: Any,
     ) -> None:
         processor, config = kwargs["processing_class"], kwargs["args"]
+        for name in ("tools", "rollout_func", "environment_factory"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"{name}: safegrpo trains on single turns")
         self.credit = credit or CreditConfig()
         self._order = order
         self._batch_rows: list[dict[str, Any]] = []
@@ -86,24 +95,24 @@ class SafeGRPOTrainer(GRPOTrainer):
 
     def _share_prefix(self) -> SharedPrefix:
         models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
+        say = logger.warning if self.accelerator.is_main_process else (lambda _: None)
         shared = SharedPrefix(
             [transformers_model(self.accelerator.unwrap_model(model)) for model in models],
             temperature=self.temperature,
+            say=say,
             entropy_gradient=self._entropy_bonus_enabled,
             float32_head=self.args.cast_lm_head_to_fp32,
+            autocast=self.accelerator.autocast,
             agree=self._largest,
-            say=logger.warning if self.accelerator.is_main_process else (lambda _: None),
         )
-        if shared.samples and (self.is_fsdp_enabled or self._dist.is_zero3):
-            # Every process must call a sharded model as often as the others.
-            shared.give_up("the model is sharded", only_sampling=True)
-        part = self.args.per_device_train_batch_size
-        if shared.scores and part % self.num_generations:
-            logger.warning(
-                "per_device_train_batch_size %d parts groups of %d completions: a prompt is "
-                "computed once for each part",
-                part,
-                self.num_generations,
+        if shared.scoring.kept and (self.is_fsdp_enabled or self._dist.is_zero3):
+            # Every process must call a sharded model as often as the others: not tried yet.
+            shared.give_up("the model is sharded")
+        part, group = self.args.per_device_train_batch_size, self.num_generations
+        if shared.scoring.kept and part % group:
+            say(
+                f"per_device_train_batch_size {part} parts groups of {group} completions: a prompt "
+                "is computed once for each part"
             )
         return shared
 
@@ -130,7 +139,7 @@ class SafeGRPOTrainer(GRPOTrainer):
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         if self.shared is None or not self.model.training:
             return super()._prepare_inputs(generation_batch)
-        # TRL's, but for the shuffle: groups stay whole.
+        # TRL's, but for the shuffle: groups stay whole, as in the published engine's mini-batches.
         parts = self.args.steps_per_generation
         if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
@@ -152,9 +161,7 @@ class SafeGRPOTrainer(GRPOTrainer):
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
         rows = prepare_prompts(prompts, super()._tokenize_prompts, self.args.device)
         self._prompts = rows
-        # TRL gives None for a row without images, which its own call of the processor refuses.
-        images = [row.images for row in rows] if any(row.images for row in rows) else None
-        return [row.ids.tolist() for row in rows], images, {}
+        return [row.ids.tolist() for row in rows], _images(rows), {}
 
     def _generate_single_turn(
         self,
@@ -164,15 +171,9 @@ class SafeGRPOTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], Any]:
-        if self.use_vllm and images is not None:
-            # TRL's way to vLLM takes the first image of whatever is not None.
-            images = [row or None for row in images]
         completion_ids, logprobs = self._complete(self._prompts), None
         if completion_ids is None:
-            fields = generation_inputs(self._prompts)
-            completion_ids, logprobs = super()._generate_single_turn(
-                prompt_ids, images, fields, num_generations, has_tool_images
-            )
+            completion_ids, logprobs = self._generated(self._prompts, num_generations)
         if self.credit.hints and self.model.training:
             self._finish_hinted(completion_ids)
         self.check_completions(completion_ids)
@@ -182,7 +183,7 @@ class SafeGRPOTrainer(GRPOTrainer):
         self, prompts: Sequence[PreparedPrompt], begun: Sequence[Sequence[int]] | None = None
     ) -> list[list[int]] | None:
         """Completions of packed prompts, or None where TRL has to generate them."""
-        if self.use_vllm or self.shared is None or not self.shared.samples:
+        if self.use_vllm or self.shared is None or not self.shared.sampling.kept:
             return None
         with (
             profiling_context(self, "shared_prefix.generate"),
@@ -191,11 +192,24 @@ class SafeGRPOTrainer(GRPOTrainer):
                 self.accelerator,
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             ) as model,
-            self.accelerator.autocast(),
         ):
             return self.shared.complete(
                 transformers_model(model), prompts, self.generation_config, begun
             )
+
+    def _generated(
+        self, prompts: Sequence[PreparedPrompt], num_generations: int
+    ) -> tuple[list[list[int]], Any]:
+        """Completions, and their log-probabilities if the engine gives them, in TRL's way."""
+        images: Any = _images(prompts)
+        if self.use_vllm and images is not None:
+            # TRL's way to vLLM takes the first image of whatever is not None.
+            images = [row or None for row in images]
+        ids = [prompt.ids.tolist() for prompt in prompts]
+        found: tuple[list[list[int]], Any] = super()._generate_single_turn(
+            ids, images, generation_inputs(prompts), num_generations
+        )
+        return found
 
     def _finish_hinted(self, completion_ids: list[list[int]]) -> None:
         """Replace completions of all-wrong groups by ones that begin with the right tag."""
@@ -212,9 +226,7 @@ class SafeGRPOTrainer(GRPOTrainer):
         finished = self._complete(prompts, begun)
         if finished is None:
             longer = [prompt.followed_by(more) for prompt, more in zip(prompts, begun, strict=True)]
-            ids = [prompt.ids.tolist() for prompt in longer]
-            images = [prompt.images for prompt in longer]
-            finished, _ = super()._generate_single_turn(ids, images, generation_inputs(longer), 1)
+            finished, _ = self._generated(longer, 1)
         for i, more, rest in zip(chosen, begun, finished, strict=True):
             if i in prefixes:
                 completion_ids[i] = [*more, *rest][: self.max_completion_length]
@@ -271,13 +283,23 @@ class SafeGRPOTrainer(GRPOTrainer):
         batch_size: int | None,
         inputs: dict[str, Any],
     ) -> Scores | None:
-        shared = self.shared
-        if shared is None or not shared.scores:
+        if self.shared is None or not self.shared.scoring.kept:
             return None
-        rows = rows_of(input_ids, attention_mask, length, inputs)
+        rows, reason = [], None
+        try:
+            rows = rows_of(input_ids, attention_mask, length, inputs)
+        except UnsupportedBatchError as error:  # told to the other processes before giving up
+            reason = str(error)
         name = "reference" if model is self.ref_model else "policy"
-        with self.accelerator.autocast():
-            return shared.log_probs(name, model, rows, length, batch_size or len(input_ids))
+        size = batch_size or len(input_ids)
+        return self.shared.log_probs(name, model, rows, length, size, reason)
+
+
+def _images(prompts: Sequence[PreparedPrompt]) -> list[list[Any]] | None:
+    """Each prompt's images; TRL would give None for a row without, which its own call of the
+    processor refuses."""
+    images = [prompt.images for prompt in prompts]
+    return images if any(images) else None
 
 
 def without_empty_images(inputs: dict[str, Any]) -> dict[str, Any]:
