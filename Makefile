@@ -52,7 +52,7 @@ check: .venv/.dev
 audit: .venv/.train
 	$(BIN)/safegrpo audit --rules strict
 
-# About 40 minutes on two quiet cores; remove a file of docs/results/step to measure it again.
+# About 50 minutes on two quiet cores; remove a file of docs/results/step to measure it again.
 bench: .venv/.dev
 	$(BIN)/python bench/grpo_sweep.py run $(ARGS)
 	$(BIN)/python bench/grpo_sweep.py render
