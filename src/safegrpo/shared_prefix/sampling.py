@@ -259,8 +259,8 @@ def _draw(probabilities: torch.Tensor) -> torch.Tensor:
     """One token (S,) from each of the distributions (S, V)."""
     if probabilities.is_cuda:
         return torch.multinomial(probabilities, 1)[:, 0]
-    # On a CPU that draws a random number for every token of the vocabulary, which takes longer than
-    # a small model: here the place is sought where the summed probabilities pass a single one.
+    # On a CPU that is several times slower, since it draws a random number for every token of the
+    # vocabulary: here the place is sought where the summed probabilities pass a single one.
     summed = probabilities.cumsum(-1, dtype=torch.float64)
     passed = torch.rand_like(summed[:, :1]) * summed[:, -1:]
     # Strictly beyond: a token of probability 0 is never the first to be.
