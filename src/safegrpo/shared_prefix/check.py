@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group
+from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group, followed_inputs
 from safegrpo.shared_prefix.sampling import Sampled, evaluating
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 3e-2}
@@ -25,12 +25,8 @@ def dense_log_probs(model: Any, group: Group, temperature: float = 1.0) -> torch
     found = [group.prompt.new_zeros(0, dtype=torch.float32)]
     for completion in group.completions:
         ids = torch.cat([group.prompt, completion])
-        inputs = {
-            name: torch.nn.functional.pad(value, (0, len(completion)))[None]
-            if name in TOKEN_INPUTS
-            else value
-            for name, value in group.inputs.items()
-        }
+        longer = followed_inputs(group.inputs, len(completion))
+        inputs = {n: value[None] if n in TOKEN_INPUTS else value for n, value in longer.items()}
         output = model(
             input_ids=ids[None],
             attention_mask=torch.ones_like(ids)[None],

@@ -29,15 +29,15 @@ class PrefixCache:
         device = packed.input_ids.device
         counts = torch.tensor([len(segment.lengths) for segment in segments])
         first = counts.cumsum(0) - counts
-        places = torch.minimum(torch.arange(int(counts.max())), counts[:, None] - 1)
-        self.slots = (first[:, None] + places).to(device)
+        places = torch.arange(int(counts.max()))
+        self.slots = (first[:, None] + torch.minimum(places, counts[:, None] - 1)).to(device)
+        self.filling_up = (places >= counts[:, None]).to(device)  # (U, G), of the first pass
         self._prompts = torch.tensor([segment.prompt for segment in segments], device=device)
         begun = torch.tensor([n for segment in segments for n in segment.lengths], device=device)
-        self._first = int(begun.max())  # the column of the first sampled token
-        self._unused = self._first - begun[self.slots.flatten()]  # columns before a row's own
+        self.length = int(begun.max())  # the column of the first sampled token
+        self._unused = self.length - begun[self.slots.flatten()]  # columns before a row's own
         # Of one length, and none begun before others: then every row sees all there is.
         self._even = len(set(self._prompts.tolist())) == 1 and len(set(begun.tolist())) == 1
-        self.length = self._first
         self._prefix: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._own: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._filling = True
@@ -137,12 +137,7 @@ class PrefixCache:
         width = self.length + GROW
         rows = x.new_zeros(self.slots.numel(), x.shape[1], width, x.shape[3])
         if self.length:
-            starts = []
-            for segment in self._packed.layout.segments:
-                at = segment.split
-                for length in segment.lengths:
-                    starts.append((at, length))
-                    at += length
+            starts = [span for segment in self._packed.layout.segments for span in segment.spans]
             for slot, row in enumerate(self.slots.flatten().tolist()):
                 at, length = starts[row]
                 rows[slot, :, self.length - length : self.length] = x[0, :, at : at + length]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,14 @@ class Group:
     def __post_init__(self) -> None:
         if not len(self.prompt):
             raise ModelError("a prompt without a single token")
+
+
+def followed_inputs(inputs: Mapping[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
+    """A Group's `inputs` for its prompt with `length` tokens of text behind it."""
+    return {
+        name: torch.nn.functional.pad(value, (0, length)) if name in TOKEN_INPUTS else value
+        for name, value in inputs.items()
+    }
 
 
 def prompt_inputs(encoded: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -73,6 +82,11 @@ class Segment:
     @property
     def stop(self) -> int:
         return self.split + sum(self.lengths)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each completion begins in the row, and its length."""
+        return list(zip(accumulate(self.lengths, initial=self.split), self.lengths, strict=False))
 
     @property
     def longest(self) -> int:
@@ -162,11 +176,9 @@ def pack(groups: Sequence[Group], bidirectional_images: bool = False) -> Packed:
         lengths = tuple(len(completion) for completion in group.completions)
         blocks = _image_blocks(group) if bidirectional_images else None
         segment = Segment(at, len(group.prompt), lengths, device, blocks)
-        begin = segment.split
-        for length in lengths:
+        for begin, length in segment.spans:
             if length:  # the first token is predicted by the prompt's last
                 sources += [segment.split - 1, *range(begin, begin + length - 1)]
-            begin += length
         segments.append(segment)
         at = segment.stop
     completions = [completion for group in groups for completion in group.completions]

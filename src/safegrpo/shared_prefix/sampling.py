@@ -104,7 +104,7 @@ def _sample(model: Any, groups: Sequence[Group], config: Any, log_probs: bool) -
     packed = pack(groups, images_see_themselves(model))
     cache = PrefixCache(packed)
     positions = [prompt_positions(model.base_model, group) for group in groups]
-    rows = _Rows(model, groups, positions, config)
+    rows = _Rows(model, groups, positions, cache, config)
     logits = _first_logits(model, packed, positions, cache)[rows.last]
     for step in range(config.max_new_tokens):
         rows.take(logits, step, log_probs)
@@ -132,10 +132,8 @@ def _first_logits(
     """Logits (N, V) after each of the N rows' last given token; fills the cache."""
     ends = []
     for segment in packed.layout.segments:
-        at = segment.split
-        for length in segment.lengths:
+        for at, length in segment.spans:
             ends.append(at + length - 1 if length else segment.split - 1)
-            at += length
     kept, each = torch.tensor(ends, device=packed.input_ids.device).unique(return_inverse=True)
     output = model(
         input_ids=packed.input_ids,
@@ -160,6 +158,7 @@ class _Rows:
         model: Any,
         groups: Sequence[Group],
         positions: Sequence[PromptPositions],
+        cache: PrefixCache,
         config: Any,
     ) -> None:
         device = groups[0].prompt.device
@@ -171,16 +170,11 @@ class _Rows:
         ]
         self._axes = positions[0].tokens.shape[:-1]
         self._count = len(given)
-        counts = torch.tensor([len(g.completions) for g in groups])[:, None]
-        firsts = counts.cumsum(0) - counts
-        places = torch.arange(int(counts.max()))
-        real = places < counts
-        self._grid = tuple(real.shape)
-        # A filling place computes what the first row of its prompt does.
-        self.last = (firsts + torch.where(real, places, 0)).flatten().to(device)
-        self._row = torch.where(real.flatten().to(device), self.last, self._count)
+        self._grid = tuple(cache.slots.shape)
+        self.last = cache.slots.flatten()
+        self._ended = cache.filling_up.flatten()
+        self._row = torch.where(self._ended, self._count, self.last)
         self._next = torch.tensor(following, device=device)[self.last]
-        self._ended = self._row == self._count
         model._prepare_special_tokens(config, device=device, batch_size=len(self._row))
         self._pad, self._ends = config._pad_token_tensor, config._eos_token_tensor
         if self._pad is None:  # nothing ends a row, so nothing is padded

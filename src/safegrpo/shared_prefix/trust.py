@@ -107,13 +107,13 @@ def trusted_sample(
     Rows that go on from a beginning are computed in another way than new ones: they want another
     `name`, the same on every process.
     """
-    alone = [Group(g.prompt, (given,), g.inputs) for g in groups for given in g.completions]
-    kinds = [kind_of(group.inputs) for group in alone]
+    kinds = [kind_of(group.inputs) for group in groups for _ in group.completions]
     new = trust.new_kinds(name, kinds)
     if not trust.kept:
         return None
     if not new:
         return sample(model, groups, config, **options)
+    alone = [Group(g.prompt, (given,), g.inputs) for g in groups for given in g.completions]
     chosen = in_turn(kinds, new, CHECKED_ROWS)
     temperature = (options.get("temperature") if config is None else config.temperature) or 1.0
     found: list[Sampled] = []

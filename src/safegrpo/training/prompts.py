@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from safegrpo.shared_prefix.layout import TOKEN_INPUTS, joined, prompt_inputs
+from safegrpo.shared_prefix.layout import TOKEN_INPUTS, followed_inputs, joined, prompt_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +29,8 @@ class PreparedPrompt:
 
     def followed_by(self, ids: Sequence[int]) -> PreparedPrompt:
         """The prompt and the beginning of an answer, as one longer prompt."""
-        inputs = {
-            name: torch.nn.functional.pad(value, (0, len(ids))) if name in TOKEN_INPUTS else value
-            for name, value in self.inputs.items()
-        }
-        return PreparedPrompt(
-            torch.cat([self.ids, self.ids.new_tensor(list(ids))]), self.images, inputs
-        )
+        longer = torch.cat([self.ids, self.ids.new_tensor(list(ids))])
+        return PreparedPrompt(longer, self.images, followed_inputs(self.inputs, len(ids)))
 
 
 Tokenize = Callable[[list[Any]], tuple[Any, Any, Any]]
