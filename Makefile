@@ -27,11 +27,11 @@ install: .venv/.train
 # torch comes first and by its exact version (see constraints.txt).
 .venv/.train: .venv/.python pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install -q -c constraints.txt -e '.[train]'
+	$(PIP) install -q -c constraints.txt -e '.[train,judge]'
 	@touch $@
 
 .venv/.dev: .venv/.train
-	$(PIP) install -q -c constraints.txt -e '.[train,dev]'
+	$(PIP) install -q -c constraints.txt -e '.[train,judge,dev]'
 	@touch $@
 
 # make demo ARGS="--rules paper --seed 1"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from safegrpo import __version__, telemetry
+from safegrpo.commands.annotate import add_annotate
 from safegrpo.commands.ask import add_ask
 from safegrpo.commands.audit import add_audit
 from safegrpo.commands.demo import add_demo
@@ -19,6 +20,8 @@ from safegrpo.commands.doctor import add_doctor
 from safegrpo.commands.explain import add_explain
 from safegrpo.commands.report import add_report
 from safegrpo.commands.score import add_classify, add_score
+from safegrpo.commands.select import add_select
+from safegrpo.commands.sources import add_pairs
 from safegrpo.commands.train import add_train
 from safegrpo.errors import SafeGRPOError
 from safegrpo.terminal import printable
@@ -45,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for add in (
         *(add_demo, add_train, add_ask, add_score, add_classify, add_explain, add_audit),
-        *(add_report, add_doctor),
+        *(add_pairs, add_annotate, add_select, add_report, add_doctor),
     ):
         add(commands)
     return root

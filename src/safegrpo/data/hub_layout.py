@@ -10,18 +10,21 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safegrpo.data.images import ImageRef, quoted
+from safegrpo.data.jsonl import replacing
 from safegrpo.data.pairs import META_JSON
 from safegrpo.errors import DataError, InputFileError, MissingDependencyError
+from safegrpo.thinking import TAG_NAMES
 
 _FILE = re.compile(
     r"(?P<split>.+?)(-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?\.(?P<kind>parquet|jsonl)"
 )
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What makes `datasets` read the images as such.
+_METADATA = {"huggingface": json.dumps({"info": {"features": {"images": [{"_type": "Image"}]}}})}
 _READ_ROWS = 100
 _GROUP_ROWS = 100
 # Row groups stay far below the 2 GiB that one Arrow array of bytes can hold.
@@ -137,12 +140,67 @@ def write_parquet(path: Path, rows: Sequence[_Row]) -> None:
     left_over = [{k: v for k, v in meta.items() if k not in native} for _, _, meta in rows]
     if any(left_over):
         native[META_JSON] = pa.string()
-    schema = pa.schema([*_fixed_fields(), *native.items()]).with_metadata(
-        {"huggingface": json.dumps({"info": {"features": {"images": [{"_type": "Image"}]}}})}
-    )
+    schema = pa.schema([*_fixed_fields(), *native.items()]).with_metadata(_METADATA)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for group in _groups(rows, left_over):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+class SplitWriter:
+    """A split's parquet files, `shards` of about as many rows each, written row by row.
+
+    Used in a `with`; a split that was not written to its end must not be taken for one. At most
+    `_GROUP_ROWS` rows or `_GROUP_BYTES` of images are held at a time.
+    """
+
+    def __init__(self, folder: Path, split: str, rows: int, shards: int) -> None:
+        pa, self._pq = _pyarrow()
+        reasons = pa.struct([(name, pa.string()) for name in TAG_NAMES])
+        extra = [("reasons", reasons), ("flags", pa.list_(pa.string())), (META_JSON, pa.string())]
+        self._schema = pa.schema([*_fixed_fields(), *extra]).with_metadata(_METADATA)
+        self._pa, self._folder, self._split = pa, folder, split
+        self._ends = [rows * (i + 1) // shards for i in range(shards)]
+        self._written = self._shard = self._size = 0
+        self._group: list[dict[str, Any]] = []
+        self._writer: Any = None
+
+    def __enter__(self) -> SplitWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(
+        self,
+        cells: Mapping[str, Any],
+        refs: Sequence[ImageRef],
+        extra: Mapping[str, Any],
+        meta: Mapping[str, Any],
+    ) -> None:
+        """Add a row: the fixed columns but `images`, the images, `reasons` and `flags`, others."""
+        images = [{"bytes": ref.read_bytes(), "path": Path(ref.name).name} for ref in refs]
+        packed = _to_json(cells["id"], meta) if meta else None
+        self._group.append({**cells, "images": images, **extra, META_JSON: packed})
+        self._size += sum(len(image["bytes"]) for image in images)
+        self._written += 1
+        ended = self._written == self._ends[self._shard]
+        if ended or len(self._group) == _GROUP_ROWS or self._size >= _GROUP_BYTES:
+            self._flush()
+        if ended:
+            self._writer.close()
+            self._writer = None
+            self._shard += 1
+
+    def _flush(self) -> None:
+        if not self._group:
+            return
+        if self._writer is None:
+            name = f"{self._split}-{self._shard:05d}-of-{len(self._ends):05d}.parquet"
+            self._writer = self._pq.ParquetWriter(self._folder / name, self._schema)
+        self._writer.write_table(self._pa.Table.from_pylist(self._group, schema=self._schema))
+        self._group, self._size = [], 0
 
 
 def _groups(
@@ -203,19 +261,6 @@ def _native_columns(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if repr(back) == repr(values):
             native[name] = array.type
     return native
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, synced to disk, if all went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _pyarrow() -> tuple[Any, Any]:

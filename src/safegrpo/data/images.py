@@ -9,6 +9,7 @@ Left out: ICC colour profiles are not applied, and of an animation only the firs
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safegrpo.data.jsonl import replacing
 from safegrpo.errors import DataError
 from safegrpo.terminal import printable
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_PIXELS = 50_000_000
 """Width times height above which an image is refused (a 48-megapixel photograph passes)."""
+
+MAX_FILE = 128 * 2**20
+"""Bytes above which a file is not even read."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The only formats Pillow is allowed to try; the content decides, never the file's suffix."""
@@ -60,11 +65,16 @@ class ImageRef:
             object.__setattr__(self, "name", name)
 
     def read_bytes(self) -> bytes:
-        """The encoded file as it is, byte for byte; `DataError` if it cannot be read."""
+        """The encoded file as it is, byte for byte.
+
+        `DataError` if it cannot be read, or has more than `MAX_FILE` bytes.
+        """
         if self.data is not None:
             return self.data
         assert self.path is not None
         try:
+            if self.path.stat().st_size > MAX_FILE:
+                raise DataError(f"image {quoted(self.name)} is larger than {MAX_FILE >> 20} MiB")
             return self.path.read_bytes()
         except OSError as error:
             reason = error.strerror or error
@@ -149,6 +159,56 @@ def verify_image(
     return open_image(ref, max_pixels, where).size
 
 
+def image_as_sent(
+    ref: ImageRef, max_side: int, max_pixels: int = DEFAULT_MAX_PIXELS, where: str = ""
+) -> tuple[str, bytes]:
+    """(MIME type, encoded file) of an image as a model here would see it, at most `max_side` wide
+    and high.
+
+    The file goes as it is where that is so already. Of an animation only the first frame is shown,
+    transparent parts are white, EXIF turns are made: such images are encoded anew. `DataError` as
+    for `open_image`.
+    """
+    from PIL import Image
+
+    encoded = ref.read_bytes()
+    kept = ImageRef(data=encoded, name=ref.name)
+    kind = _sent_as_is(encoded, max_side, max_pixels)
+    if kind == "JPEG":
+        # Decoding at an eighth of the size reads the file to its end as well, in half the time.
+        with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
+            image.draft("RGB", (image.width // 8, image.height // 8))
+            try:
+                image.load()
+            except Exception:
+                kind = None  # broken: open_image says how
+    if kind == "JPEG":
+        return "image/jpeg", encoded
+    shown = open_image(kept, max_pixels, where)
+    if kind is not None:
+        return f"image/{kind.lower()}", encoded
+    shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    # PNG for what came without loss and is small, as drawings and text are.
+    lossless = image_suffix(encoded) in (".png", ".gif", ".bmp")
+    shown.save(buffer, "PNG" if lossless else "JPEG", **({} if lossless else {"quality": 92}))
+    return ("image/png" if lossless else "image/jpeg"), buffer.getvalue()
+
+
+def _sent_as_is(encoded: bytes, max_side: int, max_pixels: int) -> str | None:
+    """The format of a file that every endpoint shows as `open_image` does; None for any other."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "WEBP")) as image:
+            plain = image.mode in ("RGB", "L") and not image.has_transparency_data
+            still = getattr(image, "n_frames", 1) == 1 and _orientation(image) == 1
+            small = max(image.size) <= max_side and image.width * image.height <= max_pixels
+            return image.format if plain and still and small else None
+    except Exception:
+        return None  # open_image says what is wrong with it
+
+
 def image_suffix(encoded: bytes) -> str:
     """The file suffix, with its dot, that the first bytes of an image ask for; else `.bin`."""
     if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -164,6 +224,17 @@ def image_suffix(encoded: bytes) -> str:
     if encoded.startswith((b"II*\x00", b"MM\x00*")):
         return ".tif"
     return ".bin"
+
+
+def keep_image(encoded: bytes, folder: Path) -> str:
+    """Put an image into `folder` under a name made from its content; returns the name."""
+    name = hashlib.sha256(encoded).hexdigest()[:32] + image_suffix(encoded)
+    target = folder / name
+    if not target.is_file() or target.read_bytes() != encoded:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            temporary.write_bytes(encoded)
+    return name
 
 
 def _declared_size(image: Image.Image) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_jsonl(path: str | Path, torn_tail: bool = False) -> Iterator[tuple[int,
             if not raw.strip():
                 continue
             try:
-                yield number, _object(raw, f"{name} line {number}")
+                yield number, parse_object(raw, f"{name} line {number}")
             except DataError:
                 if torn_tail and not line.endswith(b"\n"):
                     return
@@ -57,7 +58,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _object(raw: bytes, place: str) -> dict[str, Any]:
+def parse_object(raw: bytes, place: str) -> dict[str, Any]:
+    """The JSON object of one line; DataError, which begins with `place`, if it is none."""
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
@@ -86,6 +88,40 @@ def append_jsonl(path: str | Path, row: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+class JsonlWriter:
+    """A file of rows that stays open for appending.
+
+    Each row is handed to the system before `append` returns its (offset, length) in bytes, so a
+    killed process loses none; the disk is waited for once a second and at `close`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        _mend_tail(self._file)
+        self._end = self._file.seek(0, os.SEEK_END)
+        self._synced = time.monotonic()
+
+    def append(self, row: Mapping[str, Any]) -> tuple[int, int]:
+        line = json.dumps(row, ensure_ascii=True).encode() + b"\n"
+        self._file.write(line)
+        self._file.flush()
+        if time.monotonic() - self._synced >= 1:
+            self.sync()
+        place = self._end, len(line)
+        self._end += len(line)
+        return place
+
+    def sync(self) -> None:
+        """Wait until all of it is on the disk."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        self.sync()
+        self._file.close()
+
+
 def _mend_tail(file: BinaryIO) -> None:
     end = file.seek(0, os.SEEK_END)
     if end == 0:
@@ -98,7 +134,7 @@ def _mend_tail(file: BinaryIO) -> None:
     for line in file:
         start, last = start + len(last), line
     try:
-        _object(last.removeprefix(BOM), "last line")
+        parse_object(last.removeprefix(BOM), "last line")
     except DataError:
         file.truncate(start)
     else:
@@ -126,17 +162,23 @@ def read_text(path: str | Path, limit: int, what: str = "file") -> str:
         raise DataError(f'{what} "{path}" is not UTF-8 (byte {error.start})') from error
 
 
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """Write a whole file as UTF-8: readers see the old one or the new one, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, synced to disk, if all went well."""
     # In the same folder, for a rename is only atomic within one file system.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Write a whole file as UTF-8: readers see the old one or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))

@@ -59,7 +59,7 @@ class TaggedPair:
 
     def __post_init__(self) -> None:
         for name in ("id", "prompt", "source", "license", "answer"):
-            _check_text(name, getattr(self, name), optional=name not in ("id", "prompt"))
+            check_text(name, getattr(self, name), optional=name not in ("id", "prompt"))
         if IMAGE_PLACEHOLDER in self.prompt:
             raise DataError(f"prompt holds {IMAGE_PLACEHOLDER}; images go before the prompt")
         if self.tags is None and self.answer is None:
@@ -90,13 +90,13 @@ def pair_from_row(
         )
     if row.get("prompt") is None:
         raise DataError(f"no prompt (columns: {', '.join(sorted(map(str, row)))[:200]})")
-    images = tuple(_image_refs(row.get("images"), root))
+    images = tuple(image_refs(row.get("images"), root))
     tag_columns = _tag_columns(row)
     meta = {key: v for key, v in row.items() if key not in (*COLUMNS, *tag_columns, META_JSON)}
     return TaggedPair(
         id=default_id if row.get("id") is None else _as_text("id", row["id"]),
         images=images,
-        prompt=_prompt(row["prompt"], len(images)),
+        prompt=prompt_text(row["prompt"], len(images)),
         tags=Tags.from_row({key: row[key] for key in tag_columns}),
         scores=_null_struct_as_none(row.get("scores")),
         confidences=_null_struct_as_none(row.get("confidences")),
@@ -120,7 +120,7 @@ def _tag_columns(row: Mapping[str, Any]) -> list[str]:
     return hub + ours
 
 
-def _prompt(value: object, images: int) -> str:
+def prompt_text(value: object, images: int) -> str:
     """The prompt's text without its image placeholders, of which there are none or `images`."""
     if isinstance(value, list):
         turn = value[0] if len(value) == 1 else None
@@ -140,7 +140,8 @@ def _prompt(value: object, images: int) -> str:
     return bare.strip()
 
 
-def _image_refs(value: object, root: Path | None) -> Iterator[ImageRef]:
+def image_refs(value: object, root: Path | None) -> Iterator[ImageRef]:
+    """The images of a cell: one or a list of paths below `root`, bytes, or both in a mapping."""
     value = _null_struct_as_none(value)
     many = value if isinstance(value, list) else [] if value is None else [value]
     for number, one in enumerate(many, start=1):
@@ -183,7 +184,8 @@ def _as_text(name: str, value: object) -> str:
     return str(value)
 
 
-def _check_text(name: str, value: object, optional: bool) -> None:
+def check_text(name: str, value: object, optional: bool) -> None:
+    """Raises DataError unless `value` is a text with something in it; None passes if `optional`."""
     if value is None and optional:
         return
     if not isinstance(value, str):

@@ -7,7 +7,6 @@ is an error that names it, never a row less.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,12 +17,11 @@ from safegrpo.data.hub_layout import (
     is_hub_name,
     read_hub,
     read_parquet,
-    replacing,
     split_files,
     split_of,
     write_parquet,
 )
-from safegrpo.data.images import image_suffix, quoted
+from safegrpo.data.images import keep_image, quoted
 from safegrpo.data.jsonl import read_jsonl, write_text_atomic
 from safegrpo.data.pairs import COLUMNS, TaggedPair, pair_from_row, row_from_pair
 from safegrpo.errors import DataError, InputFileError
@@ -151,7 +149,7 @@ def _checked(rows: Iterable[_NumberedRow], name: str, split: str) -> list[Tagged
 
 def _json_line(pair: TaggedPair, folder: Path) -> str:
     """The pair's row as JSON, its images copied into `folder`."""
-    images = [f"{folder.name}/{_keep(ref.read_bytes(), folder)}" for ref in pair.images]
+    images = [f"{folder.name}/{keep_image(ref.read_bytes(), folder)}" for ref in pair.images]
     cells = {**row_from_pair(pair), "images": images}
     row = {**{name: cells[name] for name in COLUMNS}, **pair.meta}
     try:
@@ -162,14 +160,3 @@ def _json_line(pair: TaggedPair, folder: Path) -> str:
     except (TypeError, ValueError) as error:
         raise DataError(f"id {quoted(pair.id)}: {error}; save as .parquet instead") from error
     return line
-
-
-def _keep(encoded: bytes, folder: Path) -> str:
-    """Put an image into `folder` under a name made from its content; returns the name."""
-    name = hashlib.sha256(encoded).hexdigest()[:32] + image_suffix(encoded)
-    target = folder / name
-    if not target.is_file() or target.read_bytes() != encoded:
-        folder.mkdir(exist_ok=True)
-        with replacing(target) as temporary:
-            temporary.write_bytes(encoded)
-    return name

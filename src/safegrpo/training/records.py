@@ -16,8 +16,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 from trl.models import unwrap_model_for_generation
 
-from safegrpo.data.hub_layout import replacing
-from safegrpo.data.jsonl import append_jsonl, write_text_atomic
+from safegrpo.data.jsonl import append_jsonl, replacing, write_text_atomic
 from safegrpo.errors import ConfigError
 from safegrpo.models import save_processor
 from safegrpo.thinking import GUIDE_FILE

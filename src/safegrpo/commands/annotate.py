@@ -1,0 +1,258 @@
+"""`safegrpo annotate`: a judge's ratings for pairs, and what people make of a sample of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safegrpo.commands.sources import PLACES, add_source_options, spec_from_args
+from safegrpo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from safegrpo.data.annotate import Annotation
+    from safegrpo.judge.budget import Budget
+    from safegrpo.judge.question import Judge
+
+_EXAMPLE = """\
+example:
+  $ safegrpo annotate pairs.jsonl -o rated --judge-url http://localhost:8000/v1 \\
+      --judge-model Qwen/Qwen3-VL-32B-Instruct --concurrency 64 --dry-run
+  $ export JUDGE_KEY=...
+  $ safegrpo annotate vlguard=VLGuard -o rated --judge-url https://api.example.com/v1 \\
+      --judge-model MODEL --judge-key-env JUDGE_KEY --price-in 0.4 --price-out 1.6 --max-cost 20
+  $ safegrpo annotate pairs.jsonl -o rated --audit 200       (a sample for people to label)
+  $ safegrpo annotate pairs.jsonl -o rated --labels rated/audit/labels.csv
+
+Leaves DIR/scores.jsonl, one row a pair. Run again it goes on where it stopped, and tries again what
+ended as error, unparseable or skipped. Exit code 3 if pairs are left without a rating."""
+
+
+def add_annotate(subparsers: Any) -> None:
+    """Add `annotate` to the sub-parsers of argparse."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "annotate",
+        help="have a judge rate the safety of pairs",
+        description="Have a judge rate image, text and both of each pair, against a policy.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pairs", metavar="[KIND=]PAIRS", help=PLACES)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    judge = parser.add_argument_group("the judge")
+    add_judge_options(judge)
+    judge.add_argument("--policy", metavar="FILE", help="what is unsafe (default: ours)")
+    judge.add_argument("--votes", type=int, default=1, metavar="N", help="ratings of each judge")
+    judge.add_argument(
+        "--max-side", type=int, default=1536, metavar="N", help="scale larger images down to N"
+    )
+    spend = parser.add_argument_group("how much")
+    spend.add_argument("--dry-run", action="store_true", help="only say what would be asked")
+    spend.add_argument("--max-calls", type=int, metavar="N", help="requests of this run at most")
+    spend.add_argument("--max-cost", type=float, metavar="X", help="cost of this run at most")
+    spend.add_argument("--price-in", type=float, metavar="X", help="of a million prompt tokens")
+    spend.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
+    spend.add_argument("--shard", metavar="i/n", help="rate the i-th of n parts, i from 1")
+    people = parser.add_argument_group("people")
+    people.add_argument("--audit", type=int, metavar="N", help="export N rated pairs for people")
+    people.add_argument("--labels", metavar="FILE", help="people's labels: measure the judge")
+    add_source_options(parser)
+    parser.set_defaults(run=run_annotate)
+
+
+def add_judge_options(group: Any) -> None:
+    """The options that name judges and say how they are asked."""
+    several = "; may be given again, for several judges"
+    group.add_argument(
+        "--judge-model", metavar="NAME", action="append", default=[], help="the model" + several
+    )
+    group.add_argument(
+        "--judge-url",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="an OpenAI-compatible endpoint, up to /v1; one for all, or one each",
+    )
+    group.add_argument(
+        "--judge-key-env",
+        metavar="VAR",
+        action="append",
+        default=[],
+        help="the environment variable that holds the key; as for URLs",
+    )
+    group.add_argument(
+        "--judge-local",
+        action="store_true",
+        help="the models are folders or hub names, loaded in this process",
+    )
+    group.add_argument(
+        "--concurrency",
+        type=int,
+        default=16,
+        metavar="N",
+        help="requests under way at a time (default: %(default)s)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="of one request (default: %(default)g)",
+    )
+    group.add_argument("--temperature", type=float, default=0.0, metavar="X")
+    group.add_argument(
+        "--max-tokens",
+        type=int,
+        default=2048,
+        metavar="N",
+        help="of one reply, thinking included (default: %(default)s)",
+    )
+
+
+def judges_from_args(args: argparse.Namespace, budget: Budget) -> list[Judge]:
+    """The judges that the options name; ConfigError if they make no sense."""
+    from safegrpo.judge.endpoint import Endpoint, Sampling
+
+    _check_judge_options(args)
+    sampling = Sampling(args.temperature, args.max_tokens)
+    if args.judge_local:
+        from safegrpo.judge.local import LocalJudge
+
+        return [LocalJudge(model, sampling, budget) for model in args.judge_model]
+    urls = _one_each(args.judge_url, args.judge_model, "--judge-url")
+    keys: Sequence[str | None] = [None] * len(urls)
+    if args.judge_key_env:
+        names = _one_each(args.judge_key_env, args.judge_model, "--judge-key-env")
+        keys = [_key(name) for name in names]
+    return [
+        Endpoint(url, model, key, sampling, budget, args.concurrency, args.timeout)
+        for url, model, key in zip(urls, args.judge_model, keys, strict=True)
+    ]
+
+
+def _check_judge_options(args: argparse.Namespace) -> None:
+    if not args.judge_model:
+        raise ConfigError("name a judge: --judge-url URL --judge-model NAME, or --judge-local")
+    if args.judge_local and (args.judge_url or args.judge_key_env):
+        raise ConfigError("--judge-local goes without --judge-url and --judge-key-env")
+    if not args.judge_local and not args.judge_url:
+        raise ConfigError("--judge-url is missing; for a model in this process: --judge-local")
+    if args.concurrency < 1 or args.max_tokens < 1 or not 0 < args.timeout < float("inf"):
+        raise ConfigError("--concurrency, --max-tokens and --timeout must be above 0")
+    if not 0 <= args.temperature <= 2:
+        raise ConfigError("--temperature is from 0 to 2")
+
+
+def _one_each(given: Sequence[str], models: Sequence[str], option: str) -> list[str]:
+    if len(given) == 1:
+        return [given[0]] * len(models)
+    if len(given) != len(models):
+        raise ConfigError(f"{option}: give one, or one for each of {len(models)} judges")
+    return list(given)
+
+
+def _key(name: str) -> str:
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ConfigError(f"--judge-key-env: no environment variable {name}, or it is empty")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"--judge-key-env: {name} holds what cannot be a key")
+    return key
+
+
+def run_annotate(args: argparse.Namespace) -> int:
+    """Rate the pairs; 3 if some are left without a rating, 1 if the judge broke down midway."""
+    from safegrpo.data.annotate import Annotation, Rated
+    from safegrpo.data.rating import load_policy
+    from safegrpo.data.sources import read_source
+    from safegrpo.judge.budget import Budget
+
+    folder = Path(args.output)
+    spec = spec_from_args(args.pairs, args)
+    if not args.judge_model and (args.audit is not None or args.labels is not None):
+        return _people(args, folder, spec)
+    if args.votes > 1 and args.temperature == 0:
+        raise ConfigError("--votes at temperature 0 all say the same; give a --temperature")
+    budget = Budget(args.max_calls, args.max_cost, args.price_in, args.price_out)
+    how = Rated(load_policy(args.policy), args.votes, args.max_side, _shard(args.shard))
+    judges = judges_from_args(args, budget)
+
+    class Source:
+        def __iter__(self) -> Any:
+            return read_source(spec)
+
+    annotation = Annotation(Source(), spec.to_json(folder), judges, how, folder)
+    if args.dry_run:
+        print(json.dumps(asyncio.run(annotation.estimate(budget))))
+        return 0
+    code = asyncio.run(_rate(annotation, judges, budget, args))
+    if args.audit is not None or args.labels is not None:
+        _people(args, folder, spec)
+    return code
+
+
+async def _rate(
+    annotation: Annotation, judges: Sequence[Judge], budget: Budget, args: argparse.Namespace
+) -> int:
+    from safegrpo.data.agreed import agreement
+    from safegrpo.data.jsonl import write_text_atomic
+    from safegrpo.data.scores import shard_name
+    from safegrpo.judge.question import JudgeError
+
+    start = time.monotonic()
+    try:
+        outcome = await annotation.run(budget, args.concurrency)
+    except JudgeError as error:
+        if budget.answered == 0:
+            raise
+        print(f"safegrpo: {error}; what was rated is kept, run again to go on", file=sys.stderr)
+        return 1
+    finally:
+        for judge in judges:
+            await judge.close()
+    if outcome.stopped:
+        print(f"safegrpo: stopped: {outcome.stopped}; run again to go on", file=sys.stderr)
+    said = {
+        "output": args.output,
+        "pairs": annotation.total,
+        "statuses": dict(sorted(outcome.statuses.items())),
+        "stopped": outcome.stopped or None,
+        "usage": budget.to_json(),
+        "seconds": round(time.monotonic() - start, 2),
+    }
+    if len(judges) * args.votes > 1 and args.shard is None:
+        said["agreement"] = agreement(Path(args.output))
+    text = json.dumps(said, indent=2) + "\n"
+    name = shard_name("summary.json", _shard(args.shard))
+    write_text_atomic(Path(args.output) / name, text)
+    print(json.dumps(said))
+    return 0 if outcome.statuses.get("scored", 0) == annotation.total else 3
+
+
+def _people(args: argparse.Namespace, folder: Path, spec: Any) -> int:
+    """Export a sample for people, or hold the judge against their labels."""
+    from safegrpo.data.agreed import against_people, sample_for_people
+
+    if args.audit is not None:
+        if args.audit < 1:
+            raise ConfigError("--audit is 1 or more")
+        count = sample_for_people(folder, spec, args.audit, args.seed)
+        print(json.dumps({"audit": str(folder / "audit"), "pairs": count}))
+    if args.labels is not None:
+        print(json.dumps(against_people(folder, Path(args.labels))))
+    return 0
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise ConfigError(f"--shard is i/n with i from 1 to n, such as 1/4 (given {text})")
+    return int(first), int(last)

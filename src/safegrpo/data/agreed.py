@@ -1,0 +1,66 @@
+"""How far ratings can be trusted: votes held against each other, and against people's labels."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from safegrpo.data.images import image_as_sent
+from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.data.people import export_sample, measure_judge, read_labels
+from safegrpo.data.scores import read_scores
+from safegrpo.data.sources import Pair, SourceSpec, read_source
+from safegrpo.errors import DataError
+from safegrpo.evaluation.agreement import agreement_of_votes, tag_of_score
+
+_MAX_SIDE = 1536
+
+
+def agreement(folder: Path) -> dict[str, Any]:
+    """How far the votes of an annotated folder agree, for each of visual, text and combined."""
+    rows = (
+        [
+            {"judge": vote.judge, "scores": dict(vote.rating.scores)}
+            for vote in row.votes
+            if vote.rating is not None
+        ]
+        for row in read_scores(folder)
+        # With a vote missing the others would change places, and judges are told by theirs.
+        if row.votes and all(vote.rating is not None for vote in row.votes)
+    )
+    return agreement_of_votes(rows)
+
+
+def sample_for_people(folder: Path, spec: SourceSpec, count: int, seed: int) -> int:
+    """Export `count` rated pairs at random into `folder`/audit, without their ratings.
+
+    Returns how many there were. Raises DataError if none is rated.
+    """
+    rated = [row.id for row in read_scores(folder) if row.rating is not None]
+    if not rated:
+        raise DataError(f"{folder}/ holds no rated pair")
+    chosen = set(random.Random(seed).sample(sorted(rated), min(count, len(rated))))
+    items = []
+    for pair in read_source(spec):
+        if isinstance(pair, Pair) and pair.id in chosen:
+            sent = [image_as_sent(ref, _MAX_SIDE) for ref in pair.images]
+            images = [("." + mime.rpartition("/")[2], data) for mime, data in sent]
+            items.append((pair.id, pair.prompt, images))
+    if len(items) < len(chosen):
+        raise DataError(f"{len(chosen) - len(items)} rated pairs are not in {spec.place} any more")
+    export_sample(items, folder / "audit")
+    return len(items)
+
+
+def against_people(folder: Path, labels: Path) -> dict[str, Any]:
+    """The judge held against people's labels; also left in `folder`/audit/judge.json."""
+    judged = {
+        row.id: {name: tag_of_score(score) for name, score in row.rating.scores.items()}
+        for row in read_scores(folder)
+        if row.rating is not None
+    }
+    measured = measure_judge(read_labels(labels), judged)
+    write_text_atomic(folder / "audit" / "judge.json", json.dumps(measured, indent=2) + "\n")
+    return measured

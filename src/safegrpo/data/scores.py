@@ -1,0 +1,225 @@
+"""The ratings of pairs on disk: one row a pair, appended as they come, put in order at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safegrpo.data.jsonl import JsonlWriter, parse_object, replacing
+from safegrpo.data.rating import Rating
+from safegrpo.errors import DataError, InputFileError
+from safegrpo.judge.question import STATUSES, Status
+
+SCORES_FILE = "scores.jsonl"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What one judge said at one time."""
+
+    judge: str
+    status: Status
+    rating: Rating | None
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        rated = self.rating.to_json() if self.rating else {}
+        return {"judge": self.judge, "status": self.status, "problem": self.problem, **rated}
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A pair's rating, or why it has none.
+
+    `content` is the pair's content hash (empty if it could not be read), `asked` how many replies
+    it took. `votes` are given where there was more than one.
+    """
+
+    id: str
+    status: Status
+    rating: Rating | None = None
+    problem: str = ""
+    asked: int = 0
+    content: str = ""
+    votes: tuple[Vote, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of `scores.jsonl`."""
+        rated = self.rating.to_json() if self.rating else dict.fromkeys(_RATED)
+        row = {"id": self.id, "status": self.status, **rated, "problem": self.problem or None}
+        row |= {"asked": self.asked, "content": self.content}
+        return row | ({"votes": [vote.to_json() for vote in self.votes]} if self.votes else {})
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ScoreRow:
+        """The row again; DataError says what is wrong with it."""
+        try:
+            status = row["status"]
+            if status not in STATUSES:
+                raise ValueError(f"no status {status!r:.40}")
+            if not isinstance(row["id"], str):
+                raise ValueError("the id is no text")
+            rating = _rating(row) if status == "scored" else None
+            votes = tuple(
+                Vote(str(v["judge"]), v["status"], _rating(v) if v.get("scores") else None)
+                for v in row.get("votes") or ()
+            )
+            asked = int(row.get("asked") or 0)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"no row of scores: {error}") from error
+        problem, content = str(row.get("problem") or ""), str(row.get("content") or "")
+        return cls(row["id"], status, rating, problem, asked, content, votes)
+
+
+_RATED = ("scores", "confidences", "reasons")
+
+
+def _rating(row: Mapping[str, Any]) -> Rating:
+    return Rating.from_reply({name: row.get(name) for name in _RATED})
+
+
+class Brief(NamedTuple):
+    """What is kept in memory of a row."""
+
+    offset: int
+    length: int
+    status: str
+    asked: int
+    content: str
+
+
+class ScoreLog:
+    """A file of score rows, the last of an id being the one that counts; some 300 bytes of memory
+    a row."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: JsonlWriter | None = JsonlWriter(path)  # mends a torn tail
+        self._rows: dict[str, Brief] = {}
+        for offset, length, row in _rows(path):
+            self._note(row, (offset, length))
+
+    def get(self, pair_id: str) -> Brief | None:
+        """What is known of a pair."""
+        return self._rows.get(pair_id)
+
+    def append(self, row: ScoreRow) -> None:
+        """Add a row, which replaces an earlier one of that id."""
+        assert self._writer is not None
+        self._note(row, self._writer.append(row.to_json()))
+
+    def _note(self, row: ScoreRow, place: tuple[int, int]) -> None:
+        self._rows[row.id] = Brief(*place, row.status, row.asked, row.content)
+
+    def finish(self, ids: Iterable[str]) -> None:
+        """Put the file in the order of `ids`, one row each; rows of other ids fall away.
+
+        Their replies stay in the cache. Ids without a row are left out.
+        """
+        self.close()
+        with (
+            replacing(self._path) as temporary,
+            temporary.open("wb") as new,
+            self._path.open("rb") as old,
+        ):
+            for pair_id in ids:
+                brief = self._rows.get(pair_id)
+                if brief is not None:
+                    old.seek(brief.offset)
+                    new.write(old.read(brief.length))
+
+    def close(self) -> None:
+        """Close the file; what is in it stays as it was appended."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def read_scores(folder: Path) -> Iterator[ScoreRow]:
+    """The rows of an annotated folder, of all its shards; DataError if a shard is missing."""
+    return (row for _, row in placed_scores(folder))
+
+
+def placed_scores(folder: Path) -> Iterator[tuple[tuple[int, int, int], ScoreRow]]:
+    """((number of its file in `score_files`, offset, length), row) of each row that counts."""
+    for number, path in enumerate(score_files(folder)):
+        last = {row.id: offset for offset, _, row in _rows(path)}
+        for offset, length, row in _rows(path):
+            if last[row.id] == offset:
+                yield (number, offset, length), row
+
+
+def score_files(folder: Path) -> list[Path]:
+    """`scores.jsonl`, or the files of all shards; InputFileError if there is neither."""
+    whole = folder / SCORES_FILE
+    if whole.is_file():
+        return [whole]
+    shards = sorted(folder.glob("scores-*-of-*.jsonl"))
+    if not shards:
+        raise InputFileError(f"{folder}/ holds no {SCORES_FILE}; run safegrpo annotate first")
+    count = shards[0].stem.rpartition("-")[2]
+    wanted = [f"scores-{i:05d}-of-{count}.jsonl" for i in range(1, int(count) + 1)]
+    missing = sorted(set(wanted) - {path.name for path in shards})
+    if missing or len(shards) > len(wanted):
+        raise DataError(f"{folder}/: {missing[0] if missing else 'shards of two runs'} is missing")
+    return shards
+
+
+def shard_name(name: str, shard: tuple[int, int] | None) -> str:
+    """A file's name in a run over a shard (i, n), i from 1; the name itself for a whole run."""
+    if shard is None:
+        return name
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}-{shard[0]:05d}-of-{shard[1]:05d}{dot}{suffix}"
+
+
+def _rows(path: Path) -> Iterator[tuple[int, int, ScoreRow]]:
+    """(offset, length, row) of every whole line."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # being written just now, or torn
+            if line.strip():
+                place = f'file "{path}" line {number}'
+                try:
+                    row = ScoreRow.from_json(parse_object(line, place))
+                except DataError as error:
+                    raise DataError(f"{place}: {error}") from error
+                yield offset, len(line), row
+            offset += len(line)
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest, or check that it is the one that is there.
+
+    Raises DataError that names what differs: results of two settings do not go into one folder.
+    """
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    if not path.is_file():
+        with replacing(path) as temporary:
+            temporary.write_text(text, "utf-8")
+        return
+    try:
+        there = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+    given = json.loads(text)
+    keys = sorted({*there, *given})
+    differing = [key for key in keys if there.get(key) != given.get(key)]
+    if differing:
+        key = differing[0]
+        raise DataError(
+            f"{path.parent}/ holds ratings made with another {', '.join(differing)} "
+            f"({key}: {_short(there.get(key))} there, {_short(given.get(key))} now); "
+            "use the same, or another folder"
+        )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 200 else text[:199] + "…"

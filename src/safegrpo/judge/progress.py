@@ -1,0 +1,58 @@
+"""How far it is, how fast, at what cost, and how long it will take: one line on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from safegrpo.judge.budget import Budget
+
+_EVERY_SECONDS = {True: 0.2, False: 15.0}  # on a terminal, where the line is drawn anew; in a log
+
+
+class Progress:
+    """`total` items, of which `done` were there before."""
+
+    def __init__(self, total: int, done: int, budget: Budget, stream: TextIO | None = None) -> None:
+        self._total, self._done, self._before = total, done, done
+        self._budget, self._stream = budget, stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._start = self._shown = time.monotonic()
+        self._counts: dict[str, int] = {}
+
+    def add(self, status: str) -> None:
+        """One more item has ended, with `status`."""
+        self._done += 1
+        self._counts[status] = self._counts.get(status, 0) + 1
+        now = time.monotonic()
+        if now - self._shown >= _EVERY_SECONDS[self._live]:
+            self._shown = now
+            self._show(self.line(), "\r" if self._live else "\n")
+
+    def close(self) -> None:
+        """Show where it ended."""
+        self._show(self.line(), "\n")
+
+    def line(self) -> str:
+        """What is shown, such as `120/2000 scored 118 error 2 · 9.8/s · 1.20 · 3 min 12 s left`."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        rate = (self._done - self._before) / seconds
+        parts = [f"{self._done}/{self._total}"]
+        parts += [f"{status} {count}" for status, count in sorted(self._counts.items())]
+        line = " ".join(parts) + f" · {rate:.1f}/s · {self._budget.answered} calls answered"
+        if self._budget.cost is not None:
+            line += f" · cost {self._budget.cost:.4g}"
+        if rate > 0 and self._done < self._total:
+            line += f" · {_span((self._total - self._done) / rate)} left"
+        return line
+
+    def _show(self, line: str, end: str) -> None:
+        clear = "\x1b[K" if self._live else ""
+        print(f"{line}{clear}", end=end, file=self._stream, flush=True)
+
+
+def _span(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"

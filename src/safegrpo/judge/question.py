@@ -1,0 +1,104 @@
+"""What a judge is asked, what it replies, and what every judge has in common."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+from safegrpo.errors import SafeGRPOError
+
+Status = Literal["scored", "refused", "unparseable", "error", "skipped"]
+"""How an item ended: only `scored` holds a judgement, and nothing else is ever taken for one."""
+
+STATUSES: tuple[Status, ...] = ("scored", "refused", "unparseable", "error", "skipped")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded image as it is sent: `mime` such as image/jpeg, and the file's bytes."""
+
+    mime: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: instructions, then texts and pictures in order, and the form of the reply.
+
+    `schema` is a JSON schema of the object that is wanted; the instructions must describe it too,
+    for judges that take no schema. `version` names the wording.
+    """
+
+    system: str
+    parts: tuple[str | Picture, ...]
+    schema: Mapping[str, Any]
+    version: str
+
+    def digest(self) -> str:
+        """A hash of everything in it, the bytes of its pictures included."""
+        parts = [
+            part
+            if isinstance(part, str)
+            else {"mime": part.mime, "sha256": hashlib.sha256(part.data).hexdigest()}
+            for part in self.parts
+        ]
+        return canonical_hash([self.system, parts, self.schema, self.version])
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, unread. `finish` is the endpoint's finish_reason; tokens as it counts them.
+
+    `format` is the kind of structured output the reply was asked with.
+    """
+
+    text: str | None
+    refusal: str | None = None
+    finish: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    format: str = "text"
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields; `Reply(**fields)` is the reply again."""
+        return asdict(self)
+
+
+class CallError(SafeGRPOError, RuntimeError):
+    """A judge gave no reply to one question, however often it was tried."""
+
+
+class JudgeError(SafeGRPOError, RuntimeError):
+    """A judge that cannot answer at all: wrong key, no such model, nobody there."""
+
+
+class BudgetSpentError(SafeGRPOError, RuntimeError):
+    """The calls or the money that the user allows are used up."""
+
+
+class Judge(Protocol):
+    """Whoever answers questions."""
+
+    name: str
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything beside the question that changes the answer, without secrets."""
+
+    async def ask(self, question: Question, again: int = 0, room: int = 1) -> Reply:
+        """The reply; `again` counts earlier askings, `room` multiplies the tokens allowed.
+
+        Raises CallError, JudgeError, BudgetSpentError.
+        """
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+
+
+def canonical_hash(value: object) -> str:
+    """SHA-256 of a value as JSON with sorted keys, as hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

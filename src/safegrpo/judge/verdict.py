@@ -1,0 +1,88 @@
+"""From a question to a verdict: the reply read, asked again where it says nothing, given a status.
+
+A reply that cannot be read, one that was cut short, and a refusal without a reason are asked for
+again twice before they count: models do such things now and then, and do otherwise the next time.
+A refusal that the endpoint itself states (its `refusal` field, its content filter) is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from safegrpo.behavior import classify
+from safegrpo.judge.cache import ReplyCache
+from safegrpo.judge.question import CallError, Judge, Question, Reply, Status, canonical_hash
+from safegrpo.judge.reading import READ_CHARACTERS, last_fitting
+
+T = TypeVar("T")
+
+ASKINGS = 3
+"""How often a question is asked that gets no verdict."""
+
+
+@dataclass(frozen=True)
+class Verdict(Generic[T]):
+    """How a question ended. `value` is there when it is `scored`, else `problem` says why not.
+
+    `asked` counts the replies it took, over all runs.
+    """
+
+    status: Status
+    value: T | None = None
+    problem: str = ""
+    asked: int = 0
+
+
+async def verdict(
+    judge: Judge,
+    question: Question,
+    read: Callable[[dict[str, Any]], T],
+    cache: ReplyCache,
+    about: str,
+    vote: int = 0,
+    asked_before: int = 0,
+) -> Verdict[T]:
+    """The verdict of `judge`; replies in the cache cost no call.
+
+    `read` makes a value of the JSON object and raises ValueError if it is not what was asked for.
+    `asked_before` is how many replies an earlier run had when it gave up: as many again may be
+    asked for. Raises JudgeError and BudgetSpentError; an ordinary failure is a status.
+    """
+    key = [judge.identity, question.digest(), vote]
+    found: Verdict[T] = Verdict("error", problem="never asked")
+    cut = 0
+    for again in range(asked_before + ASKINGS):
+        reply_key = canonical_hash([*key, again])
+        reply = cache.get(reply_key)
+        if reply is None:
+            try:
+                reply = await judge.ask(question, again + vote, 2**cut)
+            except CallError as error:
+                return Verdict("error", problem=str(error), asked=again)
+            cache.put(reply_key, about, reply)
+        found, final = _read(reply, read, again + 1)
+        if final:
+            return found
+        cut = min(cut + (reply.finish == "length"), 3)
+    return found
+
+
+def _read(reply: Reply, read: Callable[[dict[str, Any]], T], asked: int) -> tuple[Verdict[T], bool]:
+    """(the verdict of one reply, whether it is final)."""
+    text = reply.text or ""
+    if reply.refusal or reply.finish == "content_filter":
+        said = reply.refusal or "the endpoint's content filter stopped it"
+        return Verdict("refused", problem=said[:500], asked=asked), True
+    if reply.finish == "length":
+        # It may hold a whole object, but of a text that was not at its end: a draft, for instance.
+        return Verdict("unparseable", problem="cut off at the token limit", asked=asked), False
+    try:
+        return Verdict("scored", last_fitting(text, read), asked=asked), True
+    except ValueError as error:
+        problem = str(error)
+    said = text[-READ_CHARACTERS:].rpartition("</think>")[2].strip()
+    if said and classify(said).label == "refusal":
+        return Verdict("refused", problem=said[:500], asked=asked), False
+    return Verdict("unparseable", problem=problem[:500] or "empty", asked=asked), False
