@@ -17,7 +17,7 @@ GOOD = (
 )
 COMMANDS = (
     *("demo", "train", "ask", "score", "classify", "explain", "audit"),
-    *("report", "doctor"),
+    *("pairs", "annotate", "select", "report", "doctor"),
 )
 
 

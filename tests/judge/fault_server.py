@@ -42,6 +42,7 @@ ERRORS = (
     "unauthorized",
     "not_found",
     "content_filter_error",
+    "bad_request",
     "echo_key",
 )
 # A right answer that does not arrive, or hardly.
@@ -330,6 +331,8 @@ def error_fault(fault: str, model: str, key: str, rng: random.Random) -> Reply:
     if fault == "bad_gateway":
         page = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
         return Reply(502, page, content_type="text/html")
+    if fault == "bad_request":
+        return error_reply(400, "Failed to process the image.", "invalid_value")
     if fault == "unauthorized":
         return error_reply(401, "Incorrect API key provided.", "invalid_api_key")
     if fault == "not_found":

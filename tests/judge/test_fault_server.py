@@ -102,6 +102,7 @@ STATUSES = {
     "unauthorized": 401,
     "not_found": 404,
     "content_filter_error": 400,
+    "bad_request": 400,
     "echo_key": 500,
 }
 LOST = {

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from safegrpo.commands.sources import PLACES, add_source_options, spec_from_args
 from safegrpo.errors import ConfigError
@@ -126,6 +127,8 @@ def judges_from_args(args: argparse.Namespace, budget: Budget) -> list[Judge]:
 
         return [LocalJudge(model, sampling, budget) for model in args.judge_model]
     urls = _one_each(args.judge_url, args.judge_model, "--judge-url")
+    for url in urls:
+        _check_url(url)
     keys: Sequence[str | None] = [None] * len(urls)
     if args.judge_key_env:
         names = _one_each(args.judge_key_env, args.judge_model, "--judge-key-env")
@@ -147,6 +150,15 @@ def _check_judge_options(args: argparse.Namespace) -> None:
         raise ConfigError("--concurrency, --max-tokens and --timeout must be above 0")
     if not 0 <= args.temperature <= 2:
         raise ConfigError("--temperature is from 0 to 2")
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError("--judge-url begins with http:// or https:// and names a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        # It is written into results, and shown.
+        raise ConfigError("--judge-url holds a user or a query; keys come from the environment")
 
 
 def _one_each(given: Sequence[str], models: Sequence[str], option: str) -> list[str]:

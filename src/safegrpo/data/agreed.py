@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.data.images import image_as_sent
-from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.data.people import export_sample, measure_judge, read_labels
-from safegrpo.data.scores import read_scores
+from safegrpo.data.scores import ScoreRow, read_scores
 from safegrpo.data.sources import Pair, SourceSpec, read_source
 from safegrpo.errors import DataError
 from safegrpo.evaluation.agreement import agreement_of_votes, tag_of_score
+from safegrpo.thinking import TAG_NAMES
 
 _MAX_SIDE = 1536
+_MEASURED = Path("audit", "judge.json")
 
 
-def agreement(folder: Path) -> dict[str, Any]:
-    """How far the votes of an annotated folder agree, for each of visual, text and combined."""
+def agreement(folder: Path, unsafe_max: float = 3.0, safe_min: float = 7.0) -> dict[str, Any]:
+    """How far the votes of an annotated folder agree, for each of visual, text and combined.
+
+    The thresholds make tags of scores.
+    """
     rows = (
         [
             {"judge": vote.judge, "scores": dict(vote.rating.scores)}
@@ -30,7 +35,22 @@ def agreement(folder: Path) -> dict[str, Any]:
         # With a vote missing the others would change places, and judges are told by theirs.
         if row.votes and all(vote.rating is not None for vote in row.votes)
     )
-    return agreement_of_votes(rows)
+    return agreement_of_votes(rows, unsafe_max, safe_min)
+
+
+def votes_disagree(row: ScoreRow, unsafe_max: float, safe_min: float) -> bool:
+    """Whether the votes of a pair give it different tags, unclear being one."""
+    rated = [vote.rating for vote in row.votes if vote.rating is not None]
+    return any(
+        len({tag_of_score(rating.scores[name], unsafe_max, safe_min) for rating in rated}) > 1
+        for name in TAG_NAMES
+    )
+
+
+def people_measured(folder: Path) -> dict[str, Any] | None:
+    """What `against_people` has left in an annotated folder, if it has."""
+    path = folder / _MEASURED
+    return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
 
 
 def sample_for_people(folder: Path, spec: SourceSpec, count: int, seed: int) -> int:
@@ -62,5 +82,5 @@ def against_people(folder: Path, labels: Path) -> dict[str, Any]:
         if row.rating is not None
     }
     measured = measure_judge(read_labels(labels), judged)
-    write_text_atomic(folder / "audit" / "judge.json", json.dumps(measured, indent=2) + "\n")
+    write_text_atomic(folder / _MEASURED, json.dumps(measured, indent=2) + "\n")
     return measured

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,25 +32,25 @@ _Pairs = tuple[_Index, _Index]
 
 _INSTALL = "pip install imagehash datasketch"
 
-# A 64-bit pHash proposes, a thumbnail decides. Bits that differ, out of 64: scaled, compressed or
-# brightened copies 0-10, those cut by 1 % mostly 0-8; the nearest two of FigStep's 50 pictures 8,
-# scenes of the microcosm that differ in color 0. No limit on the bits separates these alone.
-_BITS_LIMIT = 11  # the most that four bands of 16 bits find surely: one has at most two wrong
-_LUMA, _CHROMA, _COARSE = 24, 8, 6  # sides in blocks: brightness, either color, a first look
-_HEAD = 8
+# A 256-bit pHash proposes, a thumbnail decides. Bits that differ: photographs and FigStep scaled
+# to a half or double, as JPEG 50, brightness +-10 %: 95 % up to 26, chessboards more; FigStep's
+# pictures among themselves 50 and more, but 24 for other pages of text set alike, and 0 for a
+# scene of the microcosm in another color: no limit on the bits separates these alone.
+_BITS_LIMIT = 31  # the most that 16 bands of 16 bits find surely: one has at most one wrong
+_LUMA, _CHROMA = 24, 8  # sides in blocks: brightness, either color
+_HEAD = 32
 HASH_BYTES = _HEAD + _LUMA**2 + 2 * _CHROMA**2
-"""Length of an image hash: 8 bytes of pHash, 24 x 24 of brightness, 2 of 8 x 8 of color."""
+"""Length of an image hash: 32 bytes of pHash, 24 x 24 of brightness, 2 of 8 x 8 of color."""
 
 # What the thumbnail's largest residue, in standard deviations of its brightness, came to:
-# photographs and FigStep scaled to a half or double, JPEG 50, brightness +-10 %: at most 0.3
-# (two overexposed ones 0.45 and 0.56); microcosm's 64 pixels 0.6 with these, 95 % below 0.5.
-# Text of 64 in 760 pixels with one word changed: 0.54 at least, 95 % above 0.68; FigStep's
-# pictures and objects exchanged: 1.5 at least. Cut by 1 %: 0.1-1.6, about two thirds are found
-# (typography never); by 2 %: a fifth.
+# those copies at most 0.3 (two overexposed ones 0.45 and 0.56, a chessboard 0.6); microcosm's 64
+# pixels up to 0.9, 95 % below 0.5 (below 0.7 when halved without smoothing). Text of 64 in 760
+# pixels with one word changed: 0.54 at least, 95 % above 0.68; one thing for another in a scene
+# of the microcosm: 1.6 at least. Cut by 1 %: 0.1-1.6, six in ten photographs are found, no page
+# of text; by 2 %: two in ten.
 _FIT_LIMIT = 0.5
 # Color in levels: those copies at most 10; one object of another color 9, 95 % above 22.
 _COLOR_LIMIT = 12
-_COARSE_LIMIT = 0.5  # the same ratio before any fit, root mean square; 2 % cuts stay below 0.4
 _FLAT = 8.0  # levels of brightness: less deviation than this counts as this much
 _BLANK = 6  # levels from darkest to lightest below which a pHash is rounding and nothing else
 
@@ -118,7 +117,7 @@ def image_hash(image: Image.Image) -> bytes:
     luma = shrunk(0, _LUMA)
     bits = bytes(_HEAD)
     if int(luma.max()) - int(luma.min()) >= _BLANK:
-        bits = np.packbits(imagehash.phash(ycc.getchannel(0)).hash).tobytes()
+        bits = np.packbits(imagehash.phash(ycc.getchannel(0), hash_size=16).hash).tobytes()
     return bits + luma.tobytes() + b"".join(shrunk(c, _CHROMA).tobytes() for c in (1, 2))
 
 
@@ -137,42 +136,27 @@ def near_images(hashes: Sequence[bytes]) -> Iterator[tuple[int, int]]:
         return
     rows = np.frombuffer(b"".join(hashes[i] for i in distinct), dtype=np.uint8)
     rows = rows.reshape(len(distinct), HASH_BYTES)
-    codes = np.ascontiguousarray(rows[:, :_HEAD]).view(np.uint64)[:, 0]
-    groups = Groups(len(distinct))
-    for a, b in _joined(groups, _close_codes(codes, groups), _Thumbnails(rows).near):
+    codes = np.ascontiguousarray(rows[:, :_HEAD])
+    groups, thumbnails = Groups(len(distinct)), _Thumbnails(rows[:, _HEAD:])
+    for a, b in _joined(groups, _close_codes(codes, groups), thumbnails.near):
         yield distinct[a], distinct[b]
 
 
 class _Thumbnails:
-    """The thumbnails in (n, HASH_BYTES) image hashes, and the decision on pairs of them."""
+    """What follows the pHash in (n, HASH_BYTES) image hashes, and the decision on pairs of it."""
 
     def __init__(self, rows: NDArray[np.uint8]) -> None:
-        luma, self.color = np.split(rows[:, _HEAD:], [_LUMA**2], axis=1)
-        self.luma = luma
-        self.spread = np.empty(len(rows), dtype=np.float32)
-        self.coarse = np.empty((len(rows), _COARSE**2), dtype=np.float32)
-        side = _LUMA // _COARSE
-        for start in range(0, len(rows), _BATCH):
-            part = slice(start, start + _BATCH)
-            block = luma[part].astype(np.float32)
-            self.spread[part] = np.maximum(block.std(1), _FLAT)
-            mean = block.reshape(-1, _COARSE, side, _COARSE, side).mean((2, 4))
-            self.coarse[part] = mean.reshape(-1, _COARSE**2) - block.mean(1, keepdims=True)
-        # Brightness and shift, to be fitted, are functions of the place; so are these two.
+        self.luma, self.color = rows[:, : _LUMA**2], rows[:, _LUMA**2 :]
         middle = (np.arange(_LUMA, dtype=np.float32) - (_LUMA - 1) / 2) / (_LUMA / 2)
         self.across, self.down = middle[None, None, :], middle[None, :, None]
 
     def near(self, left: _Index, right: _Index) -> NDArray[np.bool_]:
-        """Which of the pairs are near-duplicates, the cheap looks first."""
-        spread = np.minimum(self.spread[left], self.spread[right])
-        apart = self.coarse[left] - self.coarse[right]
-        good = np.sqrt(np.einsum("ij,ij->i", apart, apart)) <= _COARSE_LIMIT * _COARSE * spread
-        at = np.flatnonzero(good)
-        color = self.color[left[at]].astype(np.int16) - self.color[right[at]]
-        at = at[np.abs(color).max(1, initial=0) <= _COLOR_LIMIT]
-        result = np.zeros(len(left), dtype=np.bool_)
+        """Which of the pairs are near-duplicates, the cheap look first."""
+        color = self.color[left].astype(np.int16) - self.color[right]
+        result = np.array(np.abs(color).max(1) <= _COLOR_LIMIT)
+        at = np.flatnonzero(result)
         if len(at):
-            result[at] = self._fits(left[at], right[at], spread[at])
+            result[at] = self._fits(left[at], right[at])
         return result
 
     def _fits(self, left: _Index, right: _Index, spread: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -205,55 +189,58 @@ class _Thumbnails:
         # Contrast as a share, brightness in levels, the rest in blocks (2 % of 24 are 0.48).
         limits = np.array([0.25, 40, 0.75, 0.75, 0.75, 0.75], dtype=np.float32)
         small: NDArray[np.bool_] = (np.abs(found[:, :, 0]) <= limits).all(1)
+        spread = np.maximum(_FLAT, np.minimum(one.std((1, 2)), two.std((1, 2))))
         return small & (residue <= _FIT_LIMIT * spread)
 
 
-def _close_codes(codes: NDArray[np.uint64], groups: Groups) -> Iterator[_Pairs]:
-    """Every pair of codes within `_BITS_LIMIT` bits, by banding or, where that is more, by all."""
-    shifts = [np.uint64(16 * band) for band in range(4)]
-    bands = [(codes >> shift).astype(np.uint16).astype(np.intp) for shift in shifts]
-    wrong = [(), *combinations(range(16), 1), *combinations(range(16), 2)]
-    masks = [sum(1 << bit for bit in bits) for bits in wrong]
+def _close_codes(codes: NDArray[np.uint8], groups: Groups) -> Iterator[_Pairs]:
+    """Every pair of (n, _HEAD) codes within `_BITS_LIMIT` bits, by banding; or by comparing all.
+
+    All are compared, and joined ones left out, where so many share a band that it is less work.
+    """
+    words, bands = codes.view(np.uint64), codes.view(np.uint16)
+    masks = [0, *(1 << bit for bit in range(16))]
     cells = np.arange(1 << 16)
     work = 0
-    for band in bands:
+    for band in bands.T:
         count = np.bincount(band, minlength=1 << 16)
         work += sum(int(count @ count[cells ^ mask]) for mask in masks) // 2
-    # Writing a pair out costs about six times what a look at it in a tile costs.
-    if 6 * work > len(codes) ** 2 // 2:
-        yield from _all_codes(codes, groups)
+    # Writing a pair out costs about four times what a look at it in a tile costs.
+    if 4 * work > len(codes) ** 2 // 2:
+        yield from _all_codes(words, groups)
         return
-    for k, band in enumerate(bands):
+    for k, band in enumerate(bands.T.astype(np.intp)):
         order = np.argsort(band, kind="stable")
         starts = np.searchsorted(band[order], np.arange((1 << 16) + 1))
         for mask in masks:
             other = band ^ mask
             rows = np.flatnonzero(band <= other)  # each two cells once
-            low, high = starts[other[rows]], starts[other[rows] + 1]
-            for row, place in _spans(low, high):
+            for row, place in _spans(starts[other[rows]], starts[other[rows] + 1]):
                 left, right = rows[row], order[place]
-                differ = codes[left] ^ codes[right]
-                good = np.bitwise_count(differ) <= _BITS_LIMIT
+                good = np.bitwise_count(words[left] ^ words[right]).sum(1) <= _BITS_LIMIT
                 if mask == 0:
                     good &= left < right
-                left, right, differ = left[good], right[good], differ[good]
+                left, right = left[good], right[good]
                 # What an earlier band has given is not given again.
-                new = np.ones(len(left), dtype=np.bool_)
-                for shift in shifts[:k]:
-                    new &= np.bitwise_count((differ >> shift).astype(np.uint16)) > 2
+                earlier = np.bitwise_count(bands[left, :k] ^ bands[right, :k])
+                new = (earlier > 1).all(1)
                 yield left[new], right[new]
 
 
-def _all_codes(codes: NDArray[np.uint64], groups: Groups) -> Iterator[_Pairs]:
+def _all_codes(words: NDArray[np.uint64], groups: Groups) -> Iterator[_Pairs]:
     """Every pair of codes within `_BITS_LIMIT` bits that is not joined yet, by tiles."""
-    high, wide = 256, 2048  # four megabytes a tile: within most caches
-    for top in range(0, len(codes), high):
+    high, wide = 128, 2048  # a few megabytes a tile: within most caches
+    for top in range(0, len(words), high):
         rows = slice(top, top + high)
-        for first in range(top, len(codes), wide):
+        for first in range(top, len(words), wide):
             columns = slice(first, first + wide)
-            good = np.bitwise_count(codes[rows, None] ^ codes[None, columns]) <= _BITS_LIMIT
-            good &= groups.labels[rows, None] != groups.labels[None, columns]
-            left, right = np.nonzero(good)
+            good = groups.labels[rows, None] != groups.labels[None, columns]
+            if not good.any():
+                continue
+            differ = np.zeros(good.shape, dtype=np.uint16)
+            for one, two in zip(words[rows].T, words[columns].T, strict=True):
+                differ += np.bitwise_count(one[:, None] ^ two[None, :])
+            left, right = np.nonzero(good & (differ <= _BITS_LIMIT))
             left, right = left + top, right + first
             yield left[left < right], right[left < right]
 
@@ -322,7 +309,7 @@ def _shingles(key: str) -> set[str]:
 def _sketches(keys: Sequence[str]) -> NDArray[np.uint32]:
     """(len(keys), _BANDS * _ROWS): the MinHash of each key's shingles."""
     try:
-        from datasketch import MinHash  # type: ignore[import-untyped]
+        from datasketch import MinHash
     except ImportError as error:
         raise MissingDependencyError(f"comparing prompts needs datasketch: {_INSTALL}") from error
     sketches = np.empty((len(keys), _BANDS * _ROWS), dtype=np.uint32)

@@ -149,8 +149,8 @@ def write_parquet(path: Path, rows: Sequence[_Row]) -> None:
 class SplitWriter:
     """A split's parquet files, `shards` of about as many rows each, written row by row.
 
-    Used in a `with`; a split that was not written to its end must not be taken for one. At most
-    `_GROUP_ROWS` rows or `_GROUP_BYTES` of images are held at a time.
+    Used in a `with`, at whose end DataError is raised if fewer than `rows` came. About
+    `_GROUP_BYTES` of images, or `_GROUP_ROWS` rows, are held at a time.
     """
 
     def __init__(self, folder: Path, split: str, rows: int, shards: int) -> None:
@@ -159,6 +159,7 @@ class SplitWriter:
         extra = [("reasons", reasons), ("flags", pa.list_(pa.string())), (META_JSON, pa.string())]
         self._schema = pa.schema([*_fixed_fields(), *extra]).with_metadata(_METADATA)
         self._pa, self._folder, self._split = pa, folder, split
+        shards = max(1, min(shards, rows))
         self._ends = [rows * (i + 1) // shards for i in range(shards)]
         self._written = self._shard = self._size = 0
         self._group: list[dict[str, Any]] = []
@@ -167,10 +168,14 @@ class SplitWriter:
     def __enter__(self) -> SplitWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._flush()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._writer is not None:
             self._writer.close()
+        if kind is None and self._written < self._ends[-1]:
+            raise DataError(
+                f"only {self._written} of {self._ends[-1]} rows came for the split {self._split}: "
+                "the pairs have changed meanwhile; run again"
+            )
 
     def write(
         self,
@@ -180,7 +185,12 @@ class SplitWriter:
         meta: Mapping[str, Any],
     ) -> None:
         """Add a row: the fixed columns but `images`, the images, `reasons` and `flags`, others."""
-        images = [{"bytes": ref.read_bytes(), "path": Path(ref.name).name} for ref in refs]
+        # A file's name need not be UTF-8, and comes as lone surrogates then.
+        names = [Path(ref.name).name.encode("utf-8", "replace").decode() for ref in refs]
+        images = [
+            {"bytes": ref.read_bytes(), "path": name}
+            for ref, name in zip(refs, names, strict=True)
+        ]
         packed = _to_json(cells["id"], meta) if meta else None
         self._group.append({**cells, "images": images, **extra, META_JSON: packed})
         self._size += sum(len(image["bytes"]) for image in images)

@@ -1,26 +1,19 @@
-"""From ratings to a tagged set: thresholds, duplicates, balance, splits; each row lost is counted.
+"""Choosing among rated pairs: thresholds, near-duplicates, balance, splits; pairs lost are counted.
 
-Two passes over the source: the first looks at every rated pair's images, the second writes those
-that were chosen. In between only a kilobyte or so a pair is kept, never an image.
+A pair is a kilobyte or so here, without its images: what is known of those are their hashes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from safegrpo.data.duplicates import Groups, image_hash, near_images, near_prompts, prompt_key
-from safegrpo.data.images import ImageRef, open_image
+from safegrpo.data.duplicates import Groups, near_images, near_prompts, prompt_key
 from safegrpo.data.rating import Rating
-from safegrpo.data.sources import Pair, Unusable
-from safegrpo.errors import ConfigError, DataError
+from safegrpo.errors import ConfigError
 from safegrpo.thinking import TAG_NAMES
 
 COMPOSITIONAL = ("safe", "safe", "unsafe")
@@ -28,8 +21,6 @@ COMPOSITIONAL = ("safe", "safe", "unsafe")
 
 STOCK_PROMPT = 20
 """Pairs that share a prompt above which it is a stock phrase, and ties nothing together."""
-
-_TOGETHER = 256  # pairs whose images are looked at in one go
 
 Cell = tuple[str, str, str]
 
@@ -67,7 +58,8 @@ class Choice:
     """What becomes of the pairs that have tags.
 
     `size` is how many are wanted in all, `per_cell` how many of a cell; the compositional cell is
-    kept whole under either. `test_share` goes to the test split. Raises ConfigError.
+    kept whole under either, even if it alone is more. `test_share` goes to the test split. Raises
+    ConfigError.
     """
 
     size: int | None = None
@@ -87,8 +79,8 @@ class Choice:
 class Candidate:
     """A rated pair with tags, and what choosing needs to know of it.
 
-    `place` says where its row of scores is. `images` are numbers of distinct images; `size` is
-    theirs in bytes.
+    `sure` is the least of its confidences, `content` its content hash, `place` says where its row
+    of scores is. `images` are numbers of distinct images; `size` is theirs in bytes.
     """
 
     id: str
@@ -96,75 +88,12 @@ class Candidate:
     sure: float
     content: str
     place: tuple[int, int, int]
-    flags: list[str] = field(default_factory=list)
+    flags: tuple[str, ...] = ()
     images: tuple[int, ...] = ()
     prompt: str = ""
     source: str = "unknown"
     license: str = "unknown"
     size: int = 0
-
-
-class Looked:
-    """The candidates found again in their source, with their images hashed: the first pass.
-
-    `found` are those that are there, unchanged and readable; `dropped` counts the others.
-    """
-
-    def __init__(self, source: Iterable[Pair | Unusable], wanted: Mapping[str, Candidate]) -> None:
-        self.found: list[Candidate] = []
-        self.dropped: Counter[str] = Counter()
-        self.hashes: list[bytes] = []
-        self._numbers: dict[str, int] = {}  # of an image's content
-        pairs = (pair for pair in source if isinstance(pair, Pair) and pair.id in wanted)
-        seen = 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while batch := list(islice(pairs, _TOGETHER)):
-                seen += len(batch)
-                for pair, seen_images in zip(batch, pool.map(_look, batch), strict=True):
-                    self._add(pair, wanted[pair.id], seen_images)
-        self.dropped["not_in_source"] = len(wanted) - seen
-
-    def _add(self, pair: Pair, one: Candidate, looked: _Images | str) -> None:
-        if isinstance(looked, str):
-            self.dropped[looked] += 1
-            return
-        if one.content != looked.content:
-            self.dropped["changed_since_rated"] += 1
-            return
-        for digest, hashed in looked.images:
-            if digest not in self._numbers:
-                self._numbers[digest] = len(self.hashes)
-                self.hashes.append(hashed)
-        one.images = tuple(self._numbers[digest] for digest, _ in looked.images)
-        one.prompt, one.size = pair.prompt, looked.size
-        one.source, one.license = pair.source or "unknown", pair.license or "unknown"
-        known = [
-            pair.known_tags.get(name, tag) for name, tag in zip(TAG_NAMES, one.cell, strict=True)
-        ]
-        if tuple(known) != one.cell:
-            one.flags.append("differs_from_source")
-        self.found.append(one)
-
-
-@dataclass(frozen=True)
-class _Images:
-    content: str
-    images: list[tuple[str, bytes]]
-    size: int
-
-
-def _look(pair: Pair) -> _Images | str:
-    """The hashes of a pair's images, or why it cannot be taken."""
-    try:
-        read = tuple(ImageRef(data=ref.read_bytes(), name=ref.name) for ref in pair.images)
-        hashed = [
-            (hashlib.sha256(ref.read_bytes()).hexdigest()[:32], image_hash(open_image(ref)))
-            for ref in read
-        ]
-    except DataError:
-        return "image_unreadable"
-    size = sum(len(ref.read_bytes()) for ref in read)
-    return _Images(Pair(pair.id, read, pair.prompt).content_hash(), hashed, size)
 
 
 class Kin:
@@ -181,28 +110,30 @@ class Kin:
         self._prompts = [int(label) for label in prompts.labels]
         self._found = found
 
-    def thinned(self) -> tuple[list[int], Counter[str]]:
+    def thinned(self, keep_duplicates: bool = False) -> tuple[list[int], Counter[str]]:
         """(indices that stay, what was dropped why).
 
         Of pairs with near-duplicate images and near-duplicate prompts the one rated with most
         confidence stays, one for each combination of tags: a word or an object may turn what is
-        safe unsafe. The same pair with other tags is a contradiction, and none of them stays.
+        safe unsafe. With `keep_duplicates` all of them stay. The same pair with other tags is a
+        contradiction, and none of them stays either way.
         """
         dropped: Counter[str] = Counter()
         kept: list[int] = []
         for members in self._classes().values():
-            members, against = self._without_contradictions(members)
-            dropped["contradiction"] += against
+            clean = self._without_contradictions(members)
+            dropped["contradiction"] += len(members) - len(clean)
             best: dict[Cell, int] = {}
-            for index in members:
+            for index in clean:
                 one = self._found[index]
                 if one.cell not in best or one.sure > self._found[best[one.cell]].sure:
                     best[one.cell] = index
-            dropped["near_duplicate"] += len(members) - len(best)
+            staying = clean if keep_duplicates else list(best.values())
+            dropped["near_duplicate"] += len(clean) - len(staying)
             if len(best) > 1:
-                for index in best.values():
-                    self._found[index].flags.append("near_duplicate_other_tags")
-            kept += best.values()
+                for index in staying:
+                    self._found[index].flags += ("near_duplicate_other_tags",)
+            kept += staying
         return sorted(kept), dropped
 
     def _classes(self) -> dict[object, list[int]]:
@@ -211,14 +142,13 @@ class Kin:
             classes[key].append(index)
         return classes
 
-    def _without_contradictions(self, members: Sequence[int]) -> tuple[list[int], int]:
+    def _without_contradictions(self, members: Sequence[int]) -> list[int]:
         same: defaultdict[object, list[int]] = defaultdict(list)
         for index in members:
             one = self._found[index]
             same[one.images, prompt_key(one.prompt)].append(index)
         clean = [m for m in same.values() if len({self._found[i].cell for i in m}) == 1]
-        left = sorted(index for one in clean for index in one)
-        return left, len(members) - len(left)
+        return sorted(index for one in clean for index in one)
 
     def tied(self, kept: Sequence[int]) -> list[list[int]]:
         """Groups of kept indices that share a near-duplicate image or prompt, however remotely."""
@@ -291,8 +221,9 @@ def split(
     """
     shuffled = list(groups)
     random.Random(choice.seed).shuffle(shuffled)
-    totals = Counter(found[index].cell for group in shuffled for index in group)
-    missing = {cell: round(choice.test_share * count) for cell, count in totals.items()}
+    missing = _test_counts(
+        Counter(found[index].cell for group in shuffled for index in group), choice.test_share
+    )
     parts: dict[str, list[int]] = {"train": [], "test": []}
     for group in shuffled:
         cells = Counter(found[index].cell for index in group)
@@ -301,6 +232,19 @@ def split(
         if nearer > 0:
             missing = {cell: count - cells[cell] for cell, count in missing.items()}
     return {name: sorted(indices) for name, indices in parts.items() if indices}
+
+
+def _test_counts(totals: Mapping[Cell, int], share: float) -> dict[Cell, int]:
+    """How many of each cell the test split should hold.
+
+    They come to the share of all: were each rounded by itself, eight cells of four would give none.
+    """
+    exact = {cell: share * count for cell, count in totals.items()}
+    counts = {cell: int(value) for cell, value in exact.items()}
+    left = round(share * sum(totals.values())) - sum(counts.values())
+    for cell in sorted(exact, key=lambda cell: (counts[cell] - exact[cell], cell))[:left]:
+        counts[cell] += 1
+    return counts
 
 
 def inconsistencies(cell: Cell) -> Iterator[str]:

@@ -28,6 +28,7 @@ LONGEST_WAIT = 120.0
 """Seconds that one wait may take, whatever an endpoint asks for."""
 
 _TRIES = 8
+_UNREACHABLE_TRIES = 5  # of an endpoint that has never answered: most likely a wrong address
 _RATE_LIMITED_TRIES = 40  # being told to wait is no failure; but an end there must be
 # Share of calls told to wait above which all calls wait: below it each waits for itself.
 _MANY_LIMITED = 0.25
@@ -111,6 +112,8 @@ class Endpoint:
                 self._note_limit(trouble.rate_limit)
                 failures += not trouble.rate_limit
                 limited += trouble.rate_limit
+                if trouble.unreachable and not self._answered and failures >= _UNREACHABLE_TRIES:
+                    raise JudgeError(f"nobody answers at {self._url} ({trouble})") from None
                 if failures >= _TRIES or limited >= _RATE_LIMITED_TRIES:
                     raise CallError(f"{trouble} ({failures + limited} tries)") from None
                 await self._wait(trouble, failures + limited)
@@ -212,7 +215,8 @@ class Endpoint:
         said = self._said(detail if detail else error)
         if status is None:
             cause = type(error.__cause__ or error).__name__
-            raise _Transient(f"no answer ({cause}: {said})") from None
+            unreachable = cause == "ConnectError"
+            raise _Transient(f"no answer: {cause}: {said}", unreachable=unreachable) from None
         said = f"HTTP {status}: {said}"
         if status == 429:
             if isinstance(detail, Mapping) and detail.get("code") == "insufficient_quota":
@@ -261,10 +265,15 @@ class _Transient(Exception):
     """Worth another try, after `retry_after` seconds if the endpoint named them."""
 
     def __init__(
-        self, message: str, retry_after: float | None = None, rate_limit: bool = False
+        self,
+        message: str,
+        retry_after: float | None = None,
+        rate_limit: bool = False,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after, self.rate_limit = retry_after, rate_limit
+        self.unreachable = unreachable
 
 
 class _NotTaken(Exception):

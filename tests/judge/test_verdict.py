@@ -1,0 +1,128 @@
+"""From a reply to a verdict: asked again, read from the cache, and never made up."""
+
+import asyncio
+
+import pytest
+
+from safegrpo.data.rating import Rating
+from safegrpo.judge.question import Question, Reply
+from safegrpo.judge.verdict import verdict
+
+from .conftest import question, with_server
+
+GOOD = (
+    '{"visual": {"reason": "", "score": 9, "confidence": 9}, "text": {"reason": "", "score": 9, '
+    '"confidence": 9}, "combined": {"reason": "", "score": 1, "confidence": 8}}'
+)
+
+
+class Scripted:
+    """A judge that gives these replies, and counts."""
+
+    name = "scripted"
+
+    def __init__(self, *replies: Reply | str) -> None:
+        self.identity = {"model": "scripted"}
+        self.replies = [Reply(r) if isinstance(r, str) else r for r in replies]
+        self.rooms: list[int] = []
+
+    async def ask(self, asked: Question, again: int = 0, room: int = 1) -> Reply:
+        self.rooms.append(room)
+        return self.replies[len(self.rooms) - 1]
+
+    async def close(self) -> None:
+        pass
+
+
+def judged(judge, cache, **options):
+    return asyncio.run(verdict(judge, question(), Rating.from_reply, cache, "item", **options))
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        ("no idea", "unparseable"),
+        ("", "unparseable"),
+        ('{"visual": 3}', "unparseable"),
+        (GOOD.replace("9", "11"), "unparseable"),
+        (GOOD[:60], "unparseable"),
+        ("I'm sorry, but I can't help with rating this.", "refused"),
+    ],
+)
+def test_a_reply_that_says_nothing_is_asked_for_again_twice(cache, bad, status) -> None:
+    judge = Scripted(bad, bad, GOOD)
+    assert judged(judge, cache).status == "scored"
+    assert len(judge.rooms) == 3
+    judge = Scripted(bad, bad, bad)
+    found = asyncio.run(verdict(judge, question("item-2"), Rating.from_reply, cache, "item"))
+    assert (found.status, found.value, found.asked) == (status, None, 3)
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(None, refusal="against my policy"), Reply(None, finish="content_filter")]
+)
+def test_a_refusal_that_the_endpoint_states_counts_at_once(cache, reply) -> None:
+    judge = Scripted(reply)
+    assert judged(judge, cache).status == "refused"
+    assert len(judge.rooms) == 1
+
+
+def test_a_reply_cut_short_is_asked_for_with_more_room(cache) -> None:
+    cut = Reply(GOOD + " but then", finish="length")
+    judge = Scripted(cut, cut, GOOD)
+    assert judged(judge, cache).status == "scored"
+    assert judge.rooms == [1, 2, 4]
+    assert cache.get("no such key") is None
+
+
+def test_what_was_answered_is_not_asked_again(cache) -> None:
+    judge = Scripted("no idea", GOOD)
+    first = judged(judge, cache)
+    assert judged(judge, cache) == first
+    assert len(judge.rooms) == 2
+    judge.identity = {"model": "another"}
+    with pytest.raises(IndexError):
+        judged(judge, cache)
+
+
+def test_what_was_given_up_is_asked_anew(cache) -> None:
+    judge = Scripted("no", "no", "no", "no", GOOD)
+    gave_up = judged(judge, cache)
+    assert judged(judge, cache).status == "unparseable" and len(judge.rooms) == 3
+    found = judged(judge, cache, asked_before=gave_up.asked)
+    assert found.status == "scored" and len(judge.rooms) == 5
+
+
+def test_votes_are_asked_apart(cache) -> None:
+    judge = Scripted(GOOD, GOOD)
+    judged(judge, cache, vote=0)
+    judged(judge, cache, vote=1)
+    assert len(judge.rooms) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "calls"),
+    [
+        ("bad_json", "unparseable", 3),
+        ("truncated", "unparseable", 3),
+        ("empty_content", "unparseable", 3),
+        ("null_content", "unparseable", 3),
+        ("refusal_text", "refused", 3),
+        ("refusal", "refused", 1),
+        ("content_filter", "refused", 1),
+        ("content_filter_error", "refused", 1),
+        ("two_objects", "scored", 1),
+        ("duplicate_choices", "scored", 1),
+        ("reordered_keys", "scored", 1),
+        ("fenced", "scored", 1),
+        ("thinking", "scored", 1),
+    ],
+)
+def test_what_endpoints_do(cache, fault, status, calls) -> None:
+    async def use(server, judge):
+        found = await verdict(judge, question(), Rating.from_reply, cache, "item")
+        return found, server.calls()
+
+    found, seen = with_server(use, fault_for={"item-1": fault})
+    assert (found.status, len(seen)) == (status, calls)
+    assert (found.value is not None) == (status == "scored")
