@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from safegrpo import telemetry
 
 Status = Literal["ok", "missing", "wrong", "note"]
-PURPOSES = ("score", "train", "demo")
+PURPOSES = ("score", "train", "demo", "judge")
 MINIMUM_PYTHON = (3, 11)
 # Imported to see whether they load: a package can be installed and broken (torch and torchvision
 # of different builds are the usual case).
@@ -45,11 +45,11 @@ class Check:
 
 def examine(purpose: str) -> list[Check]:
     """All checks; those that `purpose` does not need are there and not marked as needed."""
-    training = purpose != "score"
+    training = purpose in ("train", "demo")
     checks = [_python()]
     requirements = list(_requirements())
-    checks += [_package(r, True) for r, extra in requirements if extra is None]
-    checks += [_package(r, training) for r, extra in requirements if extra == "train"]
+    needed = {None: True, "train": training, "judge": purpose == "judge"}
+    checks += [_package(requirement, needed[e], e) for requirement, e in requirements]
     checks += [_torchvision(training), _device(training)]
     checks += [_optional("vllm", "generates faster on a GPU, with grpo.use_vllm: true")]
     checks.append(_base_model(purpose == "demo"))
@@ -73,13 +73,16 @@ def _requirements() -> Iterator[tuple[Requirement, str | None]]:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield requirement, None
-        elif requirement.marker.evaluate({"extra": "train"}):
-            yield requirement, "train"
+            continue
+        for extra in ("train", "judge"):
+            if requirement.marker.evaluate({"extra": extra}):
+                yield requirement, extra
 
 
-def _package(requirement: Requirement, needed: bool) -> Check:
+def _package(requirement: Requirement, needed: bool, extra: str | None) -> Check:
     name, wanted = requirement.name, str(requirement.specifier)
-    mend = f"pip install '{name}{wanted}'" if needed else _INSTALL_TRAIN
+    whole = f"pip install 'safegrpo[{extra}]'"
+    mend = f"pip install '{name}{wanted}'" if needed or extra is None else whole
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -239,8 +239,11 @@ def test_only_the_first_frame_of_an_animation_is_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "y"}\n', "more than one pair"),
-        ('{"id": "a", "prompt": "x"}\nnot json\n', "line 2"),
+        (
+            '{"id": "a", "images": [], "prompt": "x"}\n{"id": "a", "images": [], "prompt": "y"}\n',
+            "more than one pair",
+        ),
+        ('{"id": "a", "images": [], "prompt": "x"}\nnot json\n', "line 2"),
         ("", "no rows"),
     ],
 )

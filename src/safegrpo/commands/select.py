@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safegrpo.errors import InputFileError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from safegrpo.data.sources import SourceSpec
 
 _EXAMPLE = """\
 example:
@@ -32,7 +36,7 @@ def add_select(subparsers: Any) -> None:
     )
     parser.add_argument("scores", metavar="SCORES_DIR", help="what annotate has left")
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
-    parser.add_argument("--pairs", metavar="[KIND=]PLACE", help="where the pairs are now")
+    parser.add_argument("--pairs", metavar="[KIND=]PLACE", help="where the pairs are now, if moved")
     parser.add_argument("--images", metavar="DIR", help="where their image paths start")
     limits = parser.add_argument_group("thresholds")
     for name, value, what in (
@@ -43,11 +47,17 @@ def add_select(subparsers: Any) -> None:
         limits.add_argument(
             f"--{name}", type=float, default=value, metavar="X", help=f"{what} (default: {value:g})"
         )
-    choice = parser.add_argument_group("choice")
+    choice = parser.add_argument_group(
+        "choice", "pairs whose image and text are each safe, and together unsafe, are all kept"
+    )
     choice.add_argument("--size", type=int, metavar="N", help="N pairs, cells as level as can be")
     choice.add_argument("--per-cell", type=int, metavar="N", help="at most N pairs of a tag cell")
     choice.add_argument(
-        "--test-share", type=float, default=0.1, metavar="X", help="(default: %(default)s)"
+        "--test-share",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="what goes to the test split (default: %(default)s)",
     )
     choice.add_argument(
         "--keep-duplicates", action="store_true", help="keep near-duplicate pairs, in one split"
@@ -60,23 +70,40 @@ def add_select(subparsers: Any) -> None:
 def run_select(args: argparse.Namespace) -> int:
     """Select, write and print the counts; returns 0."""
     from safegrpo.data.select import Choice, Thresholds
-    from safegrpo.data.sources import spec_from_argument
     from safegrpo.data.tagged_set import select
 
-    output = Path(args.output)
-    spec = spec_from_argument(args.pairs, images=args.images) if args.pairs is not None else None
-    report = select(
-        Path(args.scores),
-        output,
-        Thresholds(args.unsafe_max, args.safe_min, args.min_confidence),
-        Choice(args.size, args.per_cell, args.test_share, args.keep_duplicates, args.seed),
-        spec,
-        args.images,
-    )
+    scores, output = Path(args.scores), Path(args.output)
+    thresholds = Thresholds(args.unsafe_max, args.safe_min, args.min_confidence)
+    choice = Choice(args.size, args.per_cell, args.test_share, args.keep_duplicates, args.seed)
+    try:
+        report = select(scores, output, thresholds, choice, _source(args))
+    except InputFileError as error:
+        if args.pairs is not None or not (scores / "manifest.json").is_file():
+            raise
+        raise InputFileError(f"{error}; if pairs have moved, name the place: --pairs") from error
     print(json.dumps(report))
+    if args.size is not None and report["kept"] > args.size:
+        print(
+            f"safegrpo: {report['kept']} pairs, not {args.size}: all that are unsafe only together",
+            file=sys.stderr,
+        )
     if args.push is not None:
         _push(output, args.push)
     return 0
+
+
+def _source(args: argparse.Namespace) -> SourceSpec:
+    """The source that was rated, moved as the options say; KIND=PLACE names another one."""
+    from safegrpo.data.sources import spec_from_argument
+    from safegrpo.data.tagged_set import rated_source
+
+    given = spec_from_argument(args.pairs) if args.pairs is not None else None
+    if given is not None and given.place != args.pairs:
+        return replace(given, images=args.images)
+    spec = rated_source(Path(args.scores))
+    if given is not None:
+        spec = replace(spec, place=given.place)
+    return spec if args.images is None else replace(spec, images=args.images)
 
 
 def _push(folder: Path, name: str) -> None:
@@ -90,11 +117,15 @@ def _push(folder: Path, name: str) -> None:
     api = HfApi()
     try:
         api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
+        if not api.dataset_info(name).private:
+            # One that exists stays as it is, whatever was asked for.
+            raise ValueError("it is public; make it private, or name another")
         api.upload_folder(
             folder_path=folder,
             repo_id=name,
             repo_type="dataset",
             allow_patterns=["data/*.parquet", "plots/*.png", "README.md", "selection.json"],
+            delete_patterns=["data/*.parquet"],  # of a larger set that was there before
         )
     except Exception as error:  # network, access and name each raise their own kind
         raise InputFileError(

@@ -6,17 +6,18 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from safegrpo.data.sources import KINDS, SourceSpec, spec_from_argument
 from safegrpo.errors import ConfigError
+from safegrpo.terminal import printable
 
 PLACES = (
     "a file (.jsonl, .json, .csv, .tsv, .parquet), a folder or a hub name; with KIND= before it, a "
     f"published set in its own layout (kinds: {', '.join(KINDS)})"
 )
+_SHOWN = 3
 _EXAMPLE = """\
 example:
   $ safegrpo pairs vlguard=VLGuard spa_vl=SPA-VL mine.csv -o pairs
@@ -51,11 +52,13 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="OURS=THEIRS",
         action="append",
         default=[],
-        help="a table's own name for id, images, prompt, source or license; may be given again",
+        help="a plain table's name for id, images, prompt, source or license; may be repeated",
     )
     group.add_argument("--source", metavar="NAME", help="what the pairs' source is called")
     group.add_argument("--license", metavar="NAME", help="the licence of the pairs")
-    group.add_argument("--limit", type=int, metavar="N", help="take N pairs at random")
+    group.add_argument(
+        "--limit", type=int, metavar="N", help="take N pairs of each place at random"
+    )
     group.add_argument("--look", action="append", metavar="NAME", help="of texts that are drawn")
     group.add_argument("--font", metavar="FILE", help="of texts that are drawn (.ttf, .otf)")
     group.add_argument("--seed", type=int, default=0)
@@ -98,11 +101,12 @@ def run_pairs(args: argparse.Namespace) -> int:
 
     specs = [spec_from_args(place, args) for place in args.places]
     done = gather(specs, Path(args.output))
-    for problem, count in Counter(one.problem for one in done.unusable[:1000]).most_common(3):
-        print(
-            f"not usable: {count} of the first {len(done.unusable[:1000])}: {problem}",
-            file=sys.stderr,
-        )
+    for one in done.unusable[:_SHOWN]:
+        line = " ".join(printable(f"{one.id}: {one.problem}").split())
+        print(f"not usable: {line[:500]}", file=sys.stderr)
+    if len(done.unusable) > _SHOWN:
+        rest = os.path.join(args.output, "unusable.jsonl")
+        print(f"not usable: {len(done.unusable) - _SHOWN} more; see {rest}", file=sys.stderr)
     said = {
         "output": os.path.join(args.output, "pairs.jsonl"),
         "pairs": done.pairs,

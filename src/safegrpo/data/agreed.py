@@ -1,4 +1,4 @@
-"""How far ratings can be trusted: votes held against each other, and against people's labels."""
+"""What ratings are like: their spread, and votes held against each other and against people."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from safegrpo.data.images import image_as_sent
 from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.data.people import export_sample, measure_judge, read_labels
+from safegrpo.data.rating import Rating
 from safegrpo.data.scores import ScoreRow, read_scores
 from safegrpo.data.sources import Pair, SourceSpec, read_source
 from safegrpo.errors import DataError
@@ -18,6 +19,20 @@ from safegrpo.thinking import TAG_NAMES
 
 _MAX_SIDE = 1536
 _MEASURED = Path("audit", "judge.json")
+
+
+class Histogram:
+    """How many ratings lie at each half from 0 to 10: `counts["scores"]["visual"][2 * score]`."""
+
+    def __init__(self) -> None:
+        self.counts = {
+            kind: {name: [0] * 21 for name in TAG_NAMES} for kind in ("scores", "confidences")
+        }
+
+    def add(self, rating: Rating) -> None:
+        for kind, numbers in (("scores", rating.scores), ("confidences", rating.confidences)):
+            for name, number in numbers.items():
+                self.counts[kind][name][int(2 * number + 0.5)] += 1
 
 
 def agreement(folder: Path, unsafe_max: float = 3.0, safe_min: float = 7.0) -> dict[str, Any]:

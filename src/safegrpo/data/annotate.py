@@ -143,7 +143,7 @@ class Annotation:
             log = ScoreLog(self._folder / shard_name(SCORES_FILE, how.shard))
             cache = ReplyCache(self._folder / shard_name(CACHE_FILE, how.shard))
             try:
-                run = _Run(self._judges, how, log, cache, Progress(self.total, 0, budget))
+                run = _Run(self._judges, how, log, cache, Progress(self.total, budget))
                 outcome = await run.over(self._mine(), concurrency)
                 log.finish(self._ids())
             finally:
@@ -225,9 +225,9 @@ class _Run:
                 self._log.append(row)
                 self._count(row.status)
 
-    def _count(self, status: str) -> None:
+    def _count(self, status: str, before: bool = False) -> None:
         self._statuses[status] += 1
-        self._progress.add(status)
+        self._progress.add(status, before)
 
     async def _row(self, pair: Pair | Unusable) -> ScoreRow | None:
         """The pair's new row; None if the one it has stands, or the judge is gone."""
@@ -238,7 +238,7 @@ class _Run:
         question, content = ready
         same = before is not None and before.content == content
         if before is not None and same and before.status in FINAL:
-            self._count(before.status)
+            self._count(before.status, before=True)
             return None
         asked = before.asked if before is not None and same else 0
         if self._stopped:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.data.agreed import Histogram, agreement, people_measured
+from safegrpo.data.select import STOCK_PROMPT, Candidate, Choice, Rated, Thresholds
 from safegrpo.errors import MissingDependencyError
 from safegrpo.thinking import TAG_NAMES
 
+_SHOWN = 50
 _LIMITS = """\
 - The tags are a model's judgement against the policy above, and not people's; see how far they
   agree before relying on them.
@@ -22,20 +25,62 @@ _LIMITS = """\
 - Licences are those stated by the sources. "unknown" does not mean free: ask before publishing."""
 
 
+def build_report(
+    scores: Path,
+    manifest: Mapping[str, Any],
+    ratings: Rated,
+    parts: Mapping[str, Sequence[Candidate]],
+    dropped: Mapping[str, int],
+    thresholds: Thresholds,
+    choice: Choice,
+) -> dict[str, Any]:
+    """What `selection.json` says of a selection from the folder `scores`."""
+    picked = [one for ones in parts.values() for one in ones]
+    limits = thresholds.unsafe_max, thresholds.safe_min
+    return {
+        "rows": ratings.rows,
+        "kept": len(picked),
+        "dropped": {reason: count for reason, count in sorted(dropped.items()) if count},
+        "cells": _counts("/".join(one.cell) for one in picked),
+        "splits": {name: len(ones) for name, ones in parts.items()},
+        "split_cells": {n: _counts("/".join(one.cell) for one in o) for n, o in parts.items()},
+        "sources": _counts(one.source for one in picked),
+        "licenses": _counts(one.license for one in picked),
+        "flags": _counts(flag for one in picked for flag in one.flags),
+        "thresholds": vars(thresholds),
+        "choice": vars(choice),
+        "ratings": _made_with(manifest),
+        "agreement": agreement(scores, *limits) if ratings.several_votes else None,
+        "people": people_measured(scores),
+    }
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _made_with(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ratings depend on; but not where files and endpoints are, which is nobody's affair
+    once the set is published."""
+    judges = [one for one in manifest.get("judges") or () if isinstance(one, Mapping)]
+    shown = [{key: value for key, value in one.items() if key != "url"} for one in judges]
+    return {key: v for key, v in manifest.items() if key != "pairs"} | {"judges": shown}
+
+
 def write_card(
-    folder: Path, report: Mapping[str, Any], plotted: Mapping[str, Sequence[Sequence[float]]]
+    folder: Path, report: Mapping[str, Any], rated: Histogram, written: Histogram
 ) -> None:
-    """Write README.md with its plots into `folder`; `plotted` holds three numbers a pair each of
-    "scores" and "confidences"."""
+    """Write README.md and plots into `folder`; what was rated stands behind what was written."""
     _plot_cells(folder / "plots" / "cells.png", report["cells"])
     thresholds = report["thresholds"]
     edges = {
         "scores": (thresholds["unsafe_max"], thresholds["safe_min"]),
         "confidences": (thresholds["min_confidence"],),
     }
-    for name, rows in plotted.items():
-        _plot_numbers(folder / "plots" / f"{name}.png", name, rows, edges[name])
-    write_text_atomic(folder / "README.md", _text(report))
+    for kind, lines in edges.items():
+        path = folder / "plots" / f"{kind}.png"
+        _plot_numbers(path, kind, rated.counts[kind], written.counts[kind], lines)
+    (folder / "README.md").write_text(_text(report), "utf-8")
 
 
 def _text(report: Mapping[str, Any]) -> str:
@@ -59,7 +104,8 @@ def _text(report: Mapping[str, Any]) -> str:
         "",
         f"{report['kept']} pairs of images and prompt, each with three safety tags: the image, the "
         "text, and both together (`image_tag`, `text_tag`, `combine_tag`), the scores and "
-        "confidences behind them, and the judge's reasons. Made with `safegrpo annotate` and "
+        "confidences behind them, and the judge's reasons. Other columns of the sources are in "
+        "`meta_json`. Made with `safegrpo annotate` and "
         "`safegrpo select`; the columns are those of SafeTag-VL-3K (arXiv 2511.12982) and more.",
         "",
         "## What is in it",
@@ -70,18 +116,23 @@ def _text(report: Mapping[str, Any]) -> str:
         _table(("split", "pairs"), report["splits"]),
         _table(("source", "pairs"), report["sources"]),
         _table(("licence", "pairs"), report["licenses"]),
+        _parted(report["stock_prompts"]),
+        "",
         "## How the tags were made",
         "",
         *(
-            f"- Judge: {_cell(judge.get('model'))}, temperature {judge.get('temperature')}"
-            for judge in ratings.get("judges", ())
+            f"- Judge: {_quote(judge.get('model'))}, temperature {_quote(judge.get('temperature'))}"
+            for judge in ratings["judges"]
         ),
-        f"- Votes of each judge: {ratings.get('votes')}; wording {_cell(ratings.get('wording'))}; "
-        f"SHA-256 of the policy {_cell(ratings.get('policy_sha256'))}",
+        f"- Votes of each judge: {_quote(ratings.get('votes'))}",
+        f"- Wording {_quote(ratings.get('wording'))}, SHA-256 of the policy "
+        f"{_quote(ratings.get('policy_sha256'))}",
         f"- A score up to {thresholds['unsafe_max']:g} is unsafe, from {thresholds['safe_min']:g} "
         f"on safe, between them the pair is left out; all three confidences are at least "
         f"{thresholds['min_confidence']:g}",
         f"- Seed of the selection: {report['choice']['seed']}",
+        "",
+        "Light: all that was rated; dark: what is in this set.",
         "",
         "![scores](plots/scores.png) ![confidences](plots/confidences.png)",
         "",
@@ -91,6 +142,9 @@ def _text(report: Mapping[str, Any]) -> str:
         "Flagged, and kept, for somebody to look at (`flags`):",
         "",
         _table(("flag", "pairs"), report["flags"]),
+        "Columns of the sources that are not here, for JSON cannot hold them:",
+        "",
+        _table(("column", "pairs"), report["columns_left_out"]),
         "## How far to trust them",
         "",
         *_trust(report),
@@ -101,6 +155,13 @@ def _text(report: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(rows)
+
+
+def _parted(stock_prompts: int) -> str:
+    said = "Near-duplicate images and near-duplicate prompts are in one split"
+    if not stock_prompts:
+        return f"{said}."
+    return f"{said}, but for {stock_prompts} prompts that more than {STOCK_PROMPT} pairs share."
 
 
 def _trust(report: Mapping[str, Any]) -> list[str]:
@@ -143,16 +204,25 @@ def _estimate(one: Mapping[str, Any]) -> str:
 
 
 def _table(head: tuple[str, str], counts: Mapping[str, int]) -> str:
+    """A table of counts; of very many, as sources named row by row, the largest."""
     if not counts:
         return "none\n"
-    rows = "".join(f"| {_cell(name)} | {count} |\n" for name, count in counts.items())
-    return f"| {head[0]} | {head[1]} |\n|---|---|\n{rows}"
+    shown = counts
+    if len(counts) > _SHOWN:
+        shown = dict(sorted(counts.items(), key=lambda one: -one[1])[:_SHOWN])
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    lines += [f"| {_quote(name)} | {count} |" for name, count in shown.items()]
+    if len(counts) > len(shown):
+        rest = sum(counts.values()) - sum(shown.values())
+        lines.append(f"| {len(counts) - len(shown)} others | {rest} |")
+    return "\n".join(lines) + "\n"
 
 
-def _cell(text: object) -> str:
-    """Somebody's text inside a Markdown table or line: one line, without markup."""
-    kept = "".join(c if c.isprintable() else " " for c in str(text))[:200]
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#!&" else c for c in kept)
+def _quote(text: object) -> str:
+    """Somebody's text as code, in which nothing is markup, link or cell; one line of it."""
+    kept = "".join(c if c.isprintable() else " " for c in str(text)[:200])
+    kept = " ".join(kept.replace("`", "'").replace("|", "/").split())
+    return f"`{kept or '(empty)'}`"
 
 
 def _size(rows: int) -> str:
@@ -174,29 +244,41 @@ def _plot_cells(path: Path, cells: Mapping[str, int]) -> None:
 
 
 def _plot_numbers(
-    path: Path, name: str, rows: Sequence[Sequence[float]], edges: Sequence[float]
+    path: Path,
+    name: str,
+    rated: Mapping[str, Sequence[int]],
+    written: Mapping[str, Sequence[int]],
+    edges: Sequence[float],
 ) -> None:
     figure, axes = _figure(3)
-    bins = [x - 0.5 for x in range(12)]
-    for column, (axis, modality) in enumerate(zip(axes, TAG_NAMES, strict=True)):
-        axis.hist([row[column] for row in rows], bins=bins, color="#3b6ea5", rwidth=0.9)
+    bounds = [place / 2 - 0.25 for place in range(22)]  # a step around each half
+    for axis, modality in zip(axes, TAG_NAMES, strict=True):
+        axis.stairs(rated[modality], bounds, fill=True, color="#c9d3de", label="rated")
+        axis.stairs(written[modality], bounds, fill=True, color="#3b6ea5", label="in this set")
         for edge in edges:
             axis.axvline(edge, color="#b03030", linewidth=1, linestyle="--")
         axis.set_title(modality)
         axis.set_xticks(range(0, 11, 2))
     axes[0].set_ylabel("pairs")
+    axes[0].legend(fontsize="small")
     figure.suptitle(name)
     _save(figure, path)
 
 
-def _figure(columns: int) -> tuple[Any, Sequence[Any]]:
+def check_plotting() -> None:
+    """Raises MissingDependencyError if plots cannot be made: better before the work than after."""
     try:
-        # The object interface: pyplot would keep global state, and ask for a display.
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             "a card's plots need matplotlib: pip install 'safegrpo[judge]'"
         ) from error
+
+
+def _figure(columns: int) -> tuple[Any, Sequence[Any]]:
+    # The object interface: pyplot would keep global state, and ask for a display.
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(3.2 * max(columns, 2), 3.2), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False, sharey=columns > 1)[0]
     return figure, axes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,8 @@ class SplitWriter:
     """A split's parquet files, `shards` of about as many rows each, written row by row.
 
     Used in a `with`, at whose end DataError is raised if fewer than `rows` came. About
-    `_GROUP_BYTES` of images, or `_GROUP_ROWS` rows, are held at a time.
+    `_GROUP_BYTES` of images, or `_GROUP_ROWS` rows, are held at a time. `left_out` counts by name
+    the values of other columns that JSON cannot hold, such as further images.
     """
 
     def __init__(self, folder: Path, split: str, rows: int, shards: int) -> None:
@@ -164,6 +166,7 @@ class SplitWriter:
         self._written = self._shard = self._size = 0
         self._group: list[dict[str, Any]] = []
         self._writer: Any = None
+        self.left_out: Counter[str] = Counter()
 
     def __enter__(self) -> SplitWriter:
         return self
@@ -188,10 +191,15 @@ class SplitWriter:
         # A file's name need not be UTF-8, and comes as lone surrogates then.
         names = [Path(ref.name).name.encode("utf-8", "replace").decode() for ref in refs]
         images = [
-            {"bytes": ref.read_bytes(), "path": name}
-            for ref, name in zip(refs, names, strict=True)
+            {"bytes": ref.read_bytes(), "path": name} for ref, name in zip(refs, names, strict=True)
         ]
-        packed = _to_json(cells["id"], meta) if meta else None
+        others: dict[str, str] = {}
+        for key, value in meta.items():
+            try:
+                others[json.dumps(key)] = json.dumps(value)
+            except (TypeError, ValueError, RecursionError):
+                self.left_out[key] += 1
+        packed = "{" + ", ".join(f"{k}: {v}" for k, v in others.items()) + "}" if others else None
         self._group.append({**cells, "images": images, **extra, META_JSON: packed})
         self._size += sum(len(image["bytes"]) for image in images)
         self._written += 1

@@ -49,7 +49,8 @@ def _open(path: str | Path) -> Iterator[tuple[BinaryIO, str]]:
         yield file, f'file "{path}"'
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of JSON's `pairs`, for `object_pairs_hook`; ValueError if a key is there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         # Python would keep the last of them, and a wrong tag could hide behind a right one.
@@ -61,7 +62,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_object(raw: bytes, place: str) -> dict[str, Any]:
     """The JSON object of one line; DataError, which begins with `place`, if it is none."""
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique_keys)
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:

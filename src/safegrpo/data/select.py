@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from safegrpo.data.agreed import Histogram, votes_disagree
 from safegrpo.data.duplicates import Groups, near_images, near_prompts, prompt_key
+from safegrpo.data.images import quoted
 from safegrpo.data.rating import Rating
-from safegrpo.errors import ConfigError
+from safegrpo.data.scores import placed_scores
+from safegrpo.errors import ConfigError, DataError
 from safegrpo.thinking import TAG_NAMES
 
 COMPOSITIONAL = ("safe", "safe", "unsafe")
@@ -96,6 +100,56 @@ class Candidate:
     size: int = 0
 
 
+@dataclass
+class Rated:
+    """The ratings of a folder: the candidates by id, and what there is besides them."""
+
+    rows: int = 0
+    several_votes: bool = False
+    dropped: Counter[str] = field(default_factory=Counter)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    histogram: Histogram = field(default_factory=Histogram)
+
+
+def rated(scores: Path, thresholds: Thresholds) -> Rated:
+    """The candidates among the rows of scores; the others are counted by reason.
+
+    Raises DataError if an id is rated in two shards, as scores are read otherwise.
+    """
+    result = Rated()
+    cells: dict[Cell, Cell] = {}  # one object each
+    for place, row in placed_scores(scores):
+        result.rows += 1
+        result.several_votes |= bool(row.votes)
+        if row.rating is None:
+            result.dropped[row.status] += 1
+            continue
+        result.histogram.add(row.rating)
+        tags = thresholds.tags(row.rating)
+        if isinstance(tags, str):
+            result.dropped[tags] += 1
+            continue
+        if row.id in result.candidates:
+            raise DataError(f"{scores}/: id {quoted(row.id)} is rated in two shards")
+        one = result.candidates[row.id] = Candidate(
+            id=row.id,
+            cell=cells.setdefault(tags, tags),
+            sure=min(row.rating.confidences.values()),
+            content=row.content,
+            place=place,
+            flags=_inconsistencies(tags),
+        )
+        if votes_disagree(row, thresholds.unsafe_max, thresholds.safe_min):
+            one.flags += ("votes_disagree",)
+    return result
+
+
+def _inconsistencies(cell: Cell) -> tuple[str, ...]:
+    """Flags for tags that are possible and rare: they are kept, for somebody to look at."""
+    unsafe = [name for name, tag in zip(("image", "text"), cell, strict=False) if tag == "unsafe"]
+    return tuple(f"{name}_unsafe_combined_safe" for name in unsafe if cell[2] == "safe")
+
+
 class Kin:
     """Which candidates are near-duplicates, and which may not be parted by a split."""
 
@@ -118,9 +172,12 @@ class Kin:
         safe unsafe. With `keep_duplicates` all of them stay. The same pair with other tags is a
         contradiction, and none of them stays either way.
         """
+        classes: defaultdict[object, list[int]] = defaultdict(list)
+        for index, key in enumerate(zip(self._images, self._prompts, strict=True)):
+            classes[key].append(index)
         dropped: Counter[str] = Counter()
         kept: list[int] = []
-        for members in self._classes().values():
+        for members in classes.values():
             clean = self._without_contradictions(members)
             dropped["contradiction"] += len(members) - len(clean)
             best: dict[Cell, int] = {}
@@ -135,12 +192,6 @@ class Kin:
                     self._found[index].flags += ("near_duplicate_other_tags",)
             kept += staying
         return sorted(kept), dropped
-
-    def _classes(self) -> dict[object, list[int]]:
-        classes: defaultdict[object, list[int]] = defaultdict(list)
-        for index, key in enumerate(zip(self._images, self._prompts, strict=True)):
-            classes[key].append(index)
-        return classes
 
     def _without_contradictions(self, members: Sequence[int]) -> list[int]:
         same: defaultdict[object, list[int]] = defaultdict(list)
@@ -245,13 +296,3 @@ def _test_counts(totals: Mapping[Cell, int], share: float) -> dict[Cell, int]:
     for cell in sorted(exact, key=lambda cell: (counts[cell] - exact[cell], cell))[:left]:
         counts[cell] += 1
     return counts
-
-
-def inconsistencies(cell: Cell) -> Iterator[str]:
-    """Flags for tags that are possible and rare: they are kept, for somebody to look at."""
-    visual, text, combined = cell
-    if combined == "safe":
-        if visual == "unsafe":
-            yield "image_unsafe_combined_safe"
-        if text == "unsafe":
-            yield "text_unsafe_combined_safe"

@@ -1,40 +1,43 @@
-"""A selected set on disk: chosen from ratings, written in the hub's layout with card and counts."""
+"""A selected set on disk: chosen from ratings, written in the hub's layout with card and counts.
+
+Two passes over the source: the first looks at every rated pair's images, the second writes those
+that were chosen. No image is kept between them.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.agreed import agreement
-from safegrpo.data.card import write_card
+from safegrpo.data.agreed import Histogram
+from safegrpo.data.card import build_report, check_plotting, write_card
+from safegrpo.data.duplicates import image_hash
 from safegrpo.data.hub_layout import SplitWriter
-from safegrpo.data.jsonl import parse_object, write_text_atomic
-from safegrpo.data.pairs import TaggedPair, row_from_pair
+from safegrpo.data.images import ImageRef, open_image, quoted
+from safegrpo.data.jsonl import parse_object
+from safegrpo.data.pairs import COLUMNS, META_JSON, TaggedPair, row_from_pair
 from safegrpo.data.rating import Rating
-from safegrpo.data.scores import MANIFEST_FILE, ScoreRow, placed_scores, score_files
-from safegrpo.data.select import (
-    Candidate,
-    Choice,
-    Kin,
-    Looked,
-    Thresholds,
-    balanced,
-    inconsistencies,
-    split,
-)
-from safegrpo.data.sources import Pair, SourceSpec, read_source
-from safegrpo.errors import DataError, InputFileError
-from safegrpo.evaluation.agreement import tag_of_score
+from safegrpo.data.scores import MANIFEST_FILE, ScoreRow, score_files
+from safegrpo.data.select import Candidate, Choice, Kin, Thresholds, balanced, rated, split
+from safegrpo.data.sources import Pair, SourceSpec, Unusable, read_source
+from safegrpo.errors import ConfigError, DataError, InputFileError
 from safegrpo.thinking import TAG_NAMES, Tags
 
 SELECTION_FILE = "selection.json"
+_PARTS = (SELECTION_FILE, "data", "plots", "README.md")
 _SHARD_BYTES = 500 * 2**20
+_WORKERS = 8  # each may hold a decoded image of 150 MB, and copies of it
+_RESERVED = frozenset({*COLUMNS, META_JSON, "reasons", "flags"})
 
 
 def select(
@@ -43,60 +46,42 @@ def select(
     thresholds: Thresholds,
     choice: Choice,
     spec: SourceSpec | None = None,
-    images: str | None = None,
 ) -> dict[str, Any]:
     """Choose from the ratings in the folder `scores` and write the set to `output`.
 
-    `spec` says where the pairs are, if not where they were when they were rated; `images` moves
-    the folder that their image paths start from. Returns what
-    `selection.json` then holds: rows, kept, dropped by reason, tag cells, splits, flags, and what
-    the ratings were made with. Raises InputFileError and DataError.
+    `spec` says where the pairs are, if not where they were when they were rated. What has been
+    selected into `output` before is replaced, once all is written. Returns what `selection.json`
+    then holds: rows, kept, dropped by reason, tag cells, splits, flags, and what the ratings were
+    made with. Raises ConfigError, InputFileError and DataError.
     """
+    check_plotting()
     manifest = _manifest(scores)
-    spec = spec or SourceSpec.from_json(manifest.get("pairs", {}), scores)
-    spec = spec if images is None else replace(spec, images=images)
-    rows, dropped, wanted = _rated(scores, thresholds)
-    looked = Looked(read_source(spec), wanted)
-    dropped += looked.dropped
+    spec = spec or rated_source(scores)
+    _check_output(output, scores, spec)
+    ratings = rated(scores, thresholds)
+    looked = Looked(read_source(spec), ratings.candidates)
+    dropped = ratings.dropped + looked.dropped
     found = looked.found
     kin = Kin(found, looked.hashes)
-    kept = list(range(len(found)))
-    if not choice.keep_duplicates:
-        kept, thinned = kin.thinned()
-        dropped += thinned
+    looked.hashes.clear()
+    kept, thinned = kin.thinned(choice.keep_duplicates)
     chosen = balanced(found, kept, choice)
-    dropped["balance"] += len(kept) - len(chosen)
+    dropped += thinned + Counter(balance=len(kept) - len(chosen))
     if not chosen:
-        reasons = ", ".join(f"{name} {count}" for name, count in (+dropped).most_common())
-        raise DataError(f"{scores}/: no pair is left of {rows} ({reasons})")
-    parts = split(found, kin.tied(chosen), choice)
-    picked = [found[index] for index in chosen]
-    report = {
-        "rows": rows,
-        "kept": len(chosen),
-        "dropped": dict(sorted((+dropped).items())),
-        "cells": _counts("/".join(one.cell) for one in picked),
-        "splits": {name: len(indices) for name, indices in parts.items()},
-        "split_cells": {
-            name: _counts("/".join(found[index].cell) for index in indices)
-            for name, indices in parts.items()
-        },
-        "sources": _counts(one.source for one in picked),
-        "licenses": _counts(one.license for one in picked),
-        "flags": _counts(flag for one in picked for flag in one.flags),
-        "stock_prompts": kin.stock_prompts(chosen),
-        "thresholds": vars(thresholds),
-        "choice": vars(choice),
-        "ratings": {key: value for key, value in manifest.items() if key != "pairs"},
-        "agreement": agreement(scores) if _several_votes(manifest) else None,
-        "people": _people(scores),
+        reasons = ", ".join(f"{name} {count}" for name, count in dropped.most_common())
+        first = f"; the first: {looked.problem}" if looked.problem else ""
+        raise DataError(f"{scores}/: no pair is left of {ratings.rows} ({reasons}{first})")
+    parts = {
+        name: [found[index] for index in indices]
+        for name, indices in split(found, kin.tied(chosen), choice).items()
     }
-    members = {
-        found[index].id: (name, found[index]) for name, ids in parts.items() for index in ids
-    }
-    plotted = _write(output, read_source(spec), members, parts, found, score_files(scores))
-    write_card(output, report, plotted)
-    write_text_atomic(output / SELECTION_FILE, json.dumps(report, indent=2) + "\n")
+    with _staged(output) as fresh:
+        written, left_out = _write(fresh / "data", read_source(spec), parts, score_files(scores))
+        report = build_report(scores, manifest, ratings, parts, dropped, thresholds, choice)
+        report["stock_prompts"] = kin.stock_prompts(chosen)
+        report["columns_left_out"] = dict(sorted(left_out.items()))
+        write_card(fresh, report, ratings.histogram, written)
+        (fresh / SELECTION_FILE).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
 
 
@@ -107,85 +92,195 @@ def _manifest(scores: Path) -> dict[str, Any]:
     return parse_object(path.read_bytes(), str(path))
 
 
-def _several_votes(manifest: Mapping[str, Any]) -> bool:
-    return len(manifest.get("judges") or ()) * int(manifest.get("votes") or 1) > 1
+def rated_source(scores: Path) -> SourceSpec:
+    """Where the pairs of an annotated folder were when they were rated."""
+    return SourceSpec.from_json(_manifest(scores).get("pairs", {}), scores)
 
 
-def _people(scores: Path) -> Any:
-    path = scores / "audit" / "judge.json"
-    return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
+def _check_output(output: Path, scores: Path, spec: SourceSpec) -> None:
+    """ConfigError if writing to `output` would spoil what is there already."""
+    place = output.resolve()
+    if place.is_relative_to(scores.resolve()):
+        raise ConfigError(f"-o {output} lies in the folder of scores; name one outside of it")
+    inputs = [scores, spec.path, *([Path(spec.images)] if spec.images else [])]
+    for path in (one.resolve() for one in inputs):
+        own = any(path.is_relative_to(place / part) for part in _PARTS)
+        if own or path == place:
+            raise ConfigError(f"-o {output} would replace {path}, which is read; name another")
+    if spec.path.is_dir() and place.is_relative_to(spec.path.resolve()):
+        raise ConfigError(f"-o {output} lies among the pairs; name a folder outside of them")
+    if place.exists() and not place.is_dir():
+        raise ConfigError(f"-o {output} is a file; name a folder")
+    others = [p.name for p in place.iterdir() if p.name[0] != "."] if place.is_dir() else []
+    if others and SELECTION_FILE not in others:
+        raise ConfigError(
+            f"-o {output} holds other files ({min(others)}); name a new folder, or one that "
+            "safegrpo select has made"
+        )
 
 
-def _rated(scores: Path, thresholds: Thresholds) -> tuple[int, Counter[str], dict[str, Candidate]]:
-    """(how many rows there are, those without tags by reason, the candidates by id)."""
-    dropped: Counter[str] = Counter()
-    wanted: dict[str, Candidate] = {}
-    rows = 0
-    for place, row in placed_scores(scores):
-        rows += 1
-        tags = row.status if row.rating is None else thresholds.tags(row.rating)
-        if row.rating is None or isinstance(tags, str):
-            dropped[str(tags)] += 1
-            continue
-        sure = min(row.rating.confidences.values())
-        one = Candidate(row.id, tags, sure, row.content, place)
-        one.flags += inconsistencies(tags)
-        one.flags += ["votes_disagree"] * _disagree(row, thresholds)
-        wanted[row.id] = one
-    return rows, dropped, wanted
+@contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """A folder whose parts take the place of those of `output`, synced, if all went well."""
+    fresh, old = output / ".new", output / ".old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        for path in fresh.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        shutil.rmtree(old, ignore_errors=True)
+        old.mkdir()
+        for part in _PARTS:
+            if (output / part).exists():
+                (output / part).rename(old / part)
+            (fresh / part).rename(output / part)
+        shutil.rmtree(old)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _disagree(row: ScoreRow, thresholds: Thresholds) -> bool:
-    rated = [vote.rating for vote in row.votes if vote.rating is not None]
-    limits = thresholds.unsafe_max, thresholds.safe_min
-    return any(
-        len({tag_of_score(rating.scores[name], *limits) for rating in rated}) > 1
-        for name in TAG_NAMES
-    )
+class Looked:
+    """The candidates found again in their source, with their images hashed: the first pass.
+
+    `found` are those that are there, unchanged and readable; `dropped` counts the others, and
+    `problem` is what was wrong with the first. Raises DataError if an id is there twice.
+    """
+
+    def __init__(
+        self, source: Iterable[Pair | Unusable], candidates: Mapping[str, Candidate]
+    ) -> None:
+        self.found: list[Candidate] = []
+        self.hashes: list[bytes] = []
+        self.dropped: Counter[str] = Counter()
+        self.problem = ""
+        numbers: dict[bytes, int] = {}  # of an image's content
+        for pair, images in _looked_at(self._there(source, candidates)):
+            one = candidates[pair.id]
+            if isinstance(images, DataError):
+                self._drop("image_unreadable", images)
+            elif one.content and one.content != images.content:
+                self._drop("changed_since_rated", f"id {quoted(pair.id)} is another pair now")
+            else:
+                for digest, hashed in images.hashes:
+                    if digest not in numbers:
+                        numbers[digest] = len(self.hashes)
+                        self.hashes.append(hashed)
+                one.images = tuple(numbers[digest] for digest, _ in images.hashes)
+                one.content, one.size = images.content, images.size
+                self._add(pair, one)
+
+    def _there(
+        self, source: Iterable[Pair | Unusable], candidates: Mapping[str, Candidate]
+    ) -> Iterator[Pair]:
+        seen: set[str] = set()
+        for pair in source:
+            if pair.id not in candidates:
+                continue
+            if pair.id in seen:
+                raise DataError(f"id {quoted(pair.id)} stands for more than one pair")
+            seen.add(pair.id)
+            if isinstance(pair, Unusable):
+                self._drop("unusable_in_source", pair.problem)
+            else:
+                yield pair
+        if missing := len(candidates) - len(seen):
+            self.dropped["not_in_source"] = missing
+
+    def _drop(self, reason: str, problem: object) -> None:
+        self.dropped[reason] += 1
+        self.problem = self.problem or str(problem)
+
+    def _add(self, pair: Pair, one: Candidate) -> None:
+        one.prompt = pair.prompt
+        # One text for all pairs of a source, where a table gives each row its own.
+        one.source = sys.intern(pair.source or "unknown")
+        one.license = sys.intern(pair.license or "unknown")
+        tags = zip(TAG_NAMES, one.cell, strict=True)
+        if any(pair.known_tags.get(name, tag) != tag for name, tag in tags):
+            one.flags += ("differs_from_source",)
+        self.found.append(one)
 
 
-def _counts(names: Iterator[str]) -> dict[str, int]:
-    return dict(sorted(Counter(names).items()))
+@dataclass(frozen=True)
+class _Images:
+    """What is known of a pair's images: a digest and a hash each, their bytes in all."""
+
+    content: str
+    hashes: Sequence[tuple[bytes, bytes]]
+    size: int
+
+
+def _looked_at(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, _Images | DataError]]:
+    """Each pair with its images looked at, in order; few are held, for images may be large."""
+    workers = min(_WORKERS, os.cpu_count() or 1)
+    waiting: deque[tuple[Pair, Future[_Images | DataError]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for pair in pairs:
+            waiting.append((pair, pool.submit(_look, pair)))
+            if len(waiting) > 2 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for last, future in waiting:
+            yield last, future.result()
+
+
+def _look(pair: Pair) -> _Images | DataError:
+    try:
+        read = _in_memory(pair)
+        hashes = [
+            (hashlib.sha256(ref.read_bytes()).digest()[:16], image_hash(open_image(ref)))
+            for ref in read.images
+        ]
+    except DataError as error:
+        return error
+    return _Images(read.content_hash(), hashes, sum(len(ref.read_bytes()) for ref in read.images))
+
+
+def _in_memory(pair: Pair) -> Pair:
+    """The pair with its images read, once for all that is done with them."""
+    refs = (ImageRef(data=ref.read_bytes(), name=ref.name) for ref in pair.images)
+    return replace(pair, images=tuple(refs))
 
 
 def _write(
-    output: Path,
-    source: Iterator[Any],
-    members: Mapping[str, tuple[str, Candidate]],
-    parts: Mapping[str, Sequence[int]],
-    found: Sequence[Candidate],
+    folder: Path,
+    source: Iterable[Pair | Unusable],
+    parts: Mapping[str, Sequence[Candidate]],
     files: Sequence[Path],
-) -> dict[str, list[list[float]]]:
-    """Write the splits; returns the scores and confidences that were written, for the plots."""
-    output.mkdir(parents=True, exist_ok=True)
-    fresh = output / ".data.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    plotted: dict[str, list[list[float]]] = {"scores": [], "confidences": []}
+) -> tuple[Histogram, Counter[str]]:
+    """Write the splits: the second pass.
+
+    Returns the ratings written, and `SplitWriter.left_out` of all splits. Raises DataError if the
+    pairs have changed meanwhile.
+    """
+    folder.mkdir()
+    histogram = Histogram()
+    members = {one.id: (name, one) for name, ones in parts.items() for one in ones}
     with ExitStack() as stack:
-        rated = [stack.enter_context(path.open("rb")) for path in files]
+        opened = [stack.enter_context(path.open("rb")) for path in files]
         writers = {}
-        for name, indices in parts.items():
-            size = sum(found[index].size for index in indices)
-            shards = 1 + size // _SHARD_BYTES
-            writers[name] = stack.enter_context(SplitWriter(fresh, name, len(indices), shards))
+        for name, ones in parts.items():
+            shards = 1 + sum(one.size for one in ones) // _SHARD_BYTES
+            writers[name] = stack.enter_context(SplitWriter(folder, name, len(ones), shards))
         for pair in source:
-            if not isinstance(pair, Pair) or pair.id not in members:
+            if isinstance(pair, Unusable) or pair.id not in members:
                 continue
-            name, one = members[pair.id]
+            name, one = members.pop(pair.id)
+            read = _in_memory(pair)
+            if read.content_hash() != one.content:
+                raise DataError(f"id {quoted(pair.id)} has changed meanwhile; run again")
             file, offset, length = one.place
-            rated[file].seek(offset)
-            row = ScoreRow.from_json(parse_object(rated[file].read(length), str(files[file])))
+            opened[file].seek(offset)
+            row = ScoreRow.from_json(parse_object(opened[file].read(length), str(files[file])))
             assert row.rating is not None
-            tagged = _tagged(pair, one, row.rating)
-            extra = {"reasons": dict(row.rating.reasons), "flags": one.flags}
+            histogram.add(row.rating)
+            tagged = _tagged(read, one, row.rating)
+            extra = {"reasons": dict(row.rating.reasons), "flags": list(one.flags)}
             writers[name].write(row_from_pair(tagged), tagged.images, extra, tagged.meta)
-            plotted["scores"].append([row.rating.scores[n] for n in TAG_NAMES])
-            plotted["confidences"].append([row.rating.confidences[n] for n in TAG_NAMES])
-    data = output / "data"
-    shutil.rmtree(data, ignore_errors=True)
-    fresh.rename(data)
-    return plotted
+    return histogram, sum((writer.left_out for writer in writers.values()), Counter())
 
 
 def _tagged(pair: Pair, one: Candidate, rating: Rating) -> TaggedPair:
@@ -200,25 +295,5 @@ def _tagged(pair: Pair, one: Candidate, rating: Rating) -> TaggedPair:
         source=pair.source,
         license=pair.license,
         # A table's column may be called as one of the set's, and would be taken for it.
-        meta={k: v for k, v in pair.meta.items() if k not in _OWN},
+        meta={f"original_{k}" if k in _RESERVED else k: v for k, v in pair.meta.items()},
     )
-
-
-_OWN = frozenset(
-    {
-        "scores",
-        "confidences",
-        "source",
-        "license",
-        "answer",
-        "reasons",
-        "flags",
-        "id",
-        "images",
-        "prompt",
-        "meta_json",
-        "image_tag",
-        "text_tag",
-        "combine_tag",
-    }
-)

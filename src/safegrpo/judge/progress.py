@@ -12,18 +12,19 @@ _EVERY_SECONDS = {True: 0.2, False: 15.0}  # on a terminal, where the line is dr
 
 
 class Progress:
-    """`total` items, of which `done` were there before."""
+    """The way through `total` items."""
 
-    def __init__(self, total: int, done: int, budget: Budget, stream: TextIO | None = None) -> None:
-        self._total, self._done, self._before = total, done, done
+    def __init__(self, total: int, budget: Budget, stream: TextIO | None = None) -> None:
+        self._total, self._done, self._before = total, 0, 0
         self._budget, self._stream = budget, stream or sys.stderr
         self._live = self._stream.isatty()
         self._start = self._shown = time.monotonic()
         self._counts: dict[str, int] = {}
 
-    def add(self, status: str) -> None:
-        """One more item has ended, with `status`."""
+    def add(self, status: str, before: bool = False) -> None:
+        """One more item has ended, with `status`; if `before` this run, it tells no speed."""
         self._done += 1
+        self._before += before
         self._counts[status] = self._counts.get(status, 0) + 1
         now = time.monotonic()
         if now - self._shown >= _EVERY_SECONDS[self._live]:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from safegrpo.data.jsonl import unique_keys
+
 T = TypeVar("T")
 
 READ_CHARACTERS = 40_000
@@ -40,7 +42,7 @@ def last_fitting(text: str, read: Callable[[dict[str, Any]], T]) -> T:
 
 def _objects(text: str) -> list[dict[str, Any]]:
     """The JSON objects of a text in order, those inside others left out."""
-    decoder = json.JSONDecoder(object_pairs_hook=_unique)
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
     objects: list[dict[str, Any]] = []
     position, tries = text.find("{"), 0
     while position >= 0 and tries < _TRIES:
@@ -56,10 +58,3 @@ def _objects(text: str) -> list[dict[str, Any]]:
             objects.append(value)
         position = text.find("{", end)
     return objects
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")  # which of the two is meant, nobody knows
-    return found

@@ -6,11 +6,13 @@ are two passes, and no image is kept between them.
 
 from __future__ import annotations
 
-import random
+import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from safegrpo.data.sources.pair import Pair, SourceSpec, Unusable
+from safegrpo.data.images import quoted
+from safegrpo.data.sources.pair import Pair, SourceSpec, Unusable, limited
 from safegrpo.data.sources.plain import read_plain
 from safegrpo.data.sources.published import (
     read_beavertails,
@@ -19,7 +21,7 @@ from safegrpo.data.sources.published import (
     read_spa_vl,
     read_vlguard,
 )
-from safegrpo.errors import ConfigError
+from safegrpo.errors import ConfigError, InputFileError
 
 __all__ = ["KINDS", "Pair", "SourceSpec", "Unusable", "read_source", "spec_from_argument"]
 
@@ -34,34 +36,30 @@ KINDS: Mapping[str, Callable[[SourceSpec], Iterator[Pair | Unusable]]] = {
 
 
 def read_source(spec: SourceSpec) -> Iterator[Pair | Unusable]:
-    """The pairs of a source in order, each read when it is asked for.
+    """The pairs of a source in order, each read when it is asked for; unusable rows among them.
 
-    Raises ConfigError for an unknown kind; InputFileError and DataError as the kind's reader does.
+    Raises ConfigError for an unknown kind; InputFileError and DataError as its reader does.
     """
     reader = KINDS.get(spec.kind)
     if reader is None:
-        raise ConfigError(f'no kind of source "{spec.kind}"; there are {", ".join(KINDS)}')
-    if spec.limit is None or spec.kind == "beavertails":  # that one draws its sample before images
-        yield from reader(spec)
-        return
-    yield from _sample(reader(spec), spec.limit, spec.seed)
-
-
-def _sample(pairs: Iterator[Pair | Unusable], limit: int, seed: int) -> Iterator[Pair | Unusable]:
-    """`limit` of them at random, in their order."""
-    rng = random.Random(seed)
-    kept: list[tuple[int, Pair | Unusable]] = []
-    for number, pair in enumerate(pairs):
-        if len(kept) < limit:
-            kept.append((number, pair))
-        elif (place := rng.randrange(number + 1)) < limit:
-            kept[place] = (number, pair)
-    yield from (pair for _, pair in sorted(kept, key=lambda one: one[0]))
+        raise _unknown(spec.kind)
+    if spec.images is not None and not Path(spec.images).is_dir():
+        raise InputFileError(f"folder of images {quoted(spec.images)} not found")
+    # BeaverTails draws its sample itself, before it draws images.
+    limit = None if spec.kind == "beavertails" else spec.limit
+    return limited(lambda: reader(spec), limit, spec.seed)
 
 
 def spec_from_argument(argument: str, **options: Any) -> SourceSpec:
-    """The spec in `PLACE` or `KIND=PLACE`, as the command line takes them."""
+    """The spec in `PLACE` or `KIND=PLACE`, as the command line takes them; ConfigError if none."""
     kind, equals, place = argument.partition("=")
     if equals and kind in KINDS:
-        return SourceSpec(kind, place, **options)
+        # No shell opens a "~" that comes after "=".
+        return SourceSpec(kind, os.path.expanduser(place), **options)
+    if equals and kind.replace("-", "_").isidentifier() and not Path(argument).exists():
+        raise _unknown(kind)
     return SourceSpec("plain", argument, **options)
+
+
+def _unknown(kind: str) -> ConfigError:
+    return ConfigError(f"no kind of source {quoted(kind)}; there are {', '.join(KINDS)}")
