@@ -149,7 +149,8 @@ def render() -> None:
         f"{judge['delay_s']:g} s for a reply, {judge['pairs']:,} pairs with a JPEG of 512 x 512 "
         f"each: {judge['calls_per_s']} calls a second, where clients that do nothing but send and "
         f"read reach {judge['allowed_per_s']} in the same run "
-        f"({100 * judge['share_of_allowed']:.1f} %), and {judge['cpu_ms_per_call']} ms of client CPU a call (`{judge['command']}`)."
+        f"({100 * judge['share_of_allowed']:.1f} %), and {judge['cpu_ms_per_call']} ms of client "
+        f"CPU a call (`{judge['command']}`)."
     )
     filled = {
         "judge": said,

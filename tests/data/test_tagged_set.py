@@ -35,7 +35,8 @@ from tests.data.rated_folder import (
 
 COMPOSITIONAL = ("safe", "safe", "unsafe")
 HOSTILE = (
-    '`x`|y\n---\n# Title <script>a()</script> ![i](http://a.example) https://b.example "{[: &amp;'
+    "x`y|z\u202e\n---\n# Title <script>a()</script> ![i](http://a.example) https://b.example "
+    '"{[: &amp;'
 )
 
 
@@ -275,6 +276,14 @@ def test_a_selected_set_is_not_replaced_by_what_is_chosen_from_it(tmp_path: Path
     assert "which is read" in capsys.readouterr().err
 
 
+def test_an_output_among_pairs_in_a_folder_is_refused(tmp_path: Path, capsys) -> None:
+    rated_folder(tmp_path, [row(0)])
+    images = tmp_path / "images"
+    inside = ["select", str(tmp_path / "rated"), "-o", str(images / "tagged")]
+    assert main([*inside, "--pairs", str(images)]) == 2
+    assert "lies among the pairs" in capsys.readouterr().err
+
+
 def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path, capsys) -> None:
     assert run(tmp_path) == 2
     assert "run safegrpo annotate first" in capsys.readouterr().err
@@ -444,6 +453,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert sum(token.type == "heading_open" for token in tokens) == 5
     text = "".join(one.content for one in inline if one.type == "text")
     assert not [word for word in ("Title", "script", "example", "http") if word in text]
+    assert "\u202e" not in card
 
 
 def test_the_card_and_the_counts_do_not_say_where_the_judge_is(selected: Path) -> None:

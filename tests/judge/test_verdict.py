@@ -47,6 +47,7 @@ def judged(judge, cache, **options):
         (GOOD.replace("9", "11"), "unparseable"),
         (GOOD[:60], "unparseable"),
         ("I'm sorry, but I can't help with rating this.", "refused"),
+        (Reply(None, refusal="I can't assist with that."), "refused"),
     ],
 )
 def test_a_reply_that_says_nothing_is_asked_for_again_twice(cache, bad, status) -> None:
@@ -59,9 +60,14 @@ def test_a_reply_that_says_nothing_is_asked_for_again_twice(cache, bad, status) 
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(None, refusal="against my policy"), Reply(None, finish="content_filter")]
+    "reply",
+    [
+        Reply(None, refusal="That is against my policy."),
+        Reply("I'm sorry, I can't help with this, because it shows a made-up person."),
+        Reply(None, finish="content_filter"),
+    ],
 )
-def test_a_refusal_that_the_endpoint_states_counts_at_once(cache, reply) -> None:
+def test_a_refusal_with_a_reason_counts_at_once(cache, reply) -> None:
     judge = Scripted(reply)
     assert judged(judge, cache).status == "refused"
     assert len(judge.rooms) == 1
@@ -108,7 +114,7 @@ def test_votes_are_asked_apart(cache) -> None:
         ("empty_content", "unparseable", 3),
         ("null_content", "unparseable", 3),
         ("refusal_text", "refused", 3),
-        ("refusal", "refused", 1),
+        ("refusal", "refused", 3),
         ("content_filter", "refused", 1),
         ("content_filter_error", "refused", 1),
         ("two_objects", "scored", 1),

@@ -98,7 +98,8 @@ def _source(args: argparse.Namespace) -> SourceSpec:
     from safegrpo.data.tagged_set import rated_source
 
     given = spec_from_argument(args.pairs) if args.pairs is not None else None
-    if given is not None and given.place != args.pairs:
+    rated = (Path(args.scores) / "manifest.json").is_file()
+    if given is not None and (given.place != args.pairs or not rated):
         return replace(given, images=args.images)
     spec = rated_source(Path(args.scores))
     if given is not None:

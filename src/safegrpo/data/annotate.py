@@ -99,7 +99,7 @@ class Annotation:
     ) -> None:
         self._source, self._judges, self._how, self._folder = source, judges, how, folder
         self._place = dict(place)
-        self.total = sum(1 for _ in self._ids(check=True))
+        self.total = self._checked()
         if self.total == 0:
             raise DataError("there are no pairs to rate")
 
@@ -109,14 +109,15 @@ class Annotation:
             if number % step == first - 1:
                 yield pair
 
-    def _ids(self, check: bool = False) -> Iterator[str]:
+    def _checked(self) -> int:
+        """How many pairs this run has; every id of the source, of all shards, is there once."""
         seen: set[str] = set()
-        for pair in self._mine():
-            if check:
-                if pair.id in seen:
-                    raise DataError(f"id {quoted(pair.id)} stands for more than one pair")
-                seen.add(pair.id)
-            yield pair.id
+        for pair in self._source:
+            if pair.id in seen:
+                raise DataError(f"id {quoted(pair.id)} stands for more than one pair")
+            seen.add(pair.id)
+        first, step = self._how.shard or (1, 1)
+        return len(range(first - 1, len(seen), step))
 
     def manifest(self) -> dict[str, Any]:
         """What the ratings depend on."""
@@ -145,7 +146,7 @@ class Annotation:
             try:
                 run = _Run(self._judges, how, log, cache, Progress(self.total, budget))
                 outcome = await run.over(self._mine(), concurrency)
-                log.finish(self._ids())
+                log.finish(pair.id for pair in self._mine())
             finally:
                 cache.close()
                 log.close()

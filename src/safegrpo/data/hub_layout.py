@@ -86,7 +86,8 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a parquet file as plain Python values; `DataError` if it cannot be read."""
     pa, pq = _pyarrow()
     try:
-        with pq.ParquetFile(path) as file:
+        # Buffered ahead, a file of images would be held whole while it is read.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=_READ_ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:

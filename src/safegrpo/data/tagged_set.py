@@ -11,13 +11,14 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safegrpo.data.agreed import Histogram
 from safegrpo.data.card import build_report, check_plotting, write_card
@@ -32,6 +33,8 @@ from safegrpo.data.select import Candidate, Choice, Kin, Thresholds, balanced, r
 from safegrpo.data.sources import Pair, SourceSpec, Unusable, read_source
 from safegrpo.errors import ConfigError, DataError, InputFileError
 from safegrpo.thinking import TAG_NAMES, Tags
+
+T = TypeVar("T")
 
 SELECTION_FILE = "selection.json"
 _PARTS = (SELECTION_FILE, "data", "plots", "README.md")
@@ -55,7 +58,8 @@ def select(
     made with. Raises ConfigError, InputFileError and DataError.
     """
     check_plotting()
-    manifest = _manifest(scores)
+    # Ratings of other making have no manifest, and can be chosen from if the pairs are named.
+    manifest = {} if spec and not (scores / MANIFEST_FILE).is_file() else _manifest(scores)
     spec = spec or rated_source(scores)
     _check_output(output, scores, spec)
     ratings = rated(scores, thresholds)
@@ -88,7 +92,10 @@ def select(
 def _manifest(scores: Path) -> dict[str, Any]:
     path = scores / MANIFEST_FILE
     if not path.is_file():
-        raise InputFileError(f"{scores}/ holds no {MANIFEST_FILE}; run safegrpo annotate first")
+        raise InputFileError(
+            f"{scores}/ holds no {MANIFEST_FILE}; run safegrpo annotate first, or name the pairs "
+            "that its scores are of: --pairs"
+        )
     return parse_object(path.read_bytes(), str(path))
 
 
@@ -157,7 +164,8 @@ class Looked:
         self.dropped: Counter[str] = Counter()
         self.problem = ""
         numbers: dict[bytes, int] = {}  # of an image's content
-        for pair, images in _looked_at(self._there(source, candidates)):
+        there = self._there(source, candidates)
+        for pair, images in _told(_looked_at(there), len(candidates), "images looked at"):
             one = candidates[pair.id]
             if isinstance(images, DataError):
                 self._drop("image_unreadable", images)
@@ -225,6 +233,16 @@ def _looked_at(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, _Images | DataErro
                 yield first, future.result()
         for last, future in waiting:
             yield last, future.result()
+
+
+def _told(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items, with a line on standard error every ten seconds."""
+    last = time.monotonic()
+    for number, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last >= 10:
+            last = time.monotonic()
+            print(f"{what}: {number} of {total}", file=sys.stderr, flush=True)
 
 
 def _look(pair: Pair) -> _Images | DataError:

@@ -228,7 +228,7 @@ class Endpoint:
             raise JudgeError(f"{self.name} at {self._url}: {said}") from None
         code = detail.get("code") if isinstance(detail, Mapping) else None
         if code in ("content_filter", "content_policy_violation"):
-            return Reply(text=None, refusal=said, format=form)
+            return Reply(text=None, refusal=said, finish="content_filter", format=form)
         if status in (400, 422, 501):
             self._give_way(said, body, form)
         raise CallError(said) from None

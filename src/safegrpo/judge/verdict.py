@@ -1,12 +1,13 @@
 """From a question to a verdict: the reply read, asked again where it says nothing, given a status.
 
-A reply that cannot be read, one that was cut short, and a refusal without a reason are asked for
-again twice before they count: models do such things now and then, and do otherwise the next time.
-A refusal that the endpoint itself states (its `refusal` field, its content filter) is final.
+A reply that cannot be read, one that was cut short, and a refusal that gives no reason are asked
+for again twice before they count: models do such things now and then, and do otherwise the next
+time. A refusal with a reason is final, and so is what an endpoint's content filter stops.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -17,6 +18,13 @@ from safegrpo.judge.question import CallError, Judge, Question, Reply, Status, c
 from safegrpo.judge.reading import READ_CHARACTERS, last_fitting
 
 T = TypeVar("T")
+
+_REASON = re.compile(
+    r"\b(because|since|due to|reason|violat\w*|polic(y|ies)|guidelines?|contain(s|ing)?"
+    r"|involv\w+|depict\w*|appears? to|shows?)\b",
+    re.IGNORECASE,
+)
+"""What says why in a refusal. In other languages it is missed, which costs two calls."""
 
 ASKINGS = 3
 """How often a question is asked that gets no verdict."""
@@ -72,9 +80,12 @@ async def verdict(
 def _read(reply: Reply, read: Callable[[dict[str, Any]], T], asked: int) -> tuple[Verdict[T], bool]:
     """(the verdict of one reply, whether it is final)."""
     text = reply.text or ""
-    if reply.refusal or reply.finish == "content_filter":
+    if reply.finish == "content_filter":
         said = reply.refusal or "the endpoint's content filter stopped it"
         return Verdict("refused", problem=said[:500], asked=asked), True
+    if reply.refusal:
+        said = reply.refusal[:500]
+        return Verdict("refused", problem=said, asked=asked), bool(_REASON.search(said))
     if reply.finish == "length":
         # It may hold a whole object, but of a text that was not at its end: a draft, for instance.
         return Verdict("unparseable", problem="cut off at the token limit", asked=asked), False
@@ -84,5 +95,6 @@ def _read(reply: Reply, read: Callable[[dict[str, Any]], T], asked: int) -> tupl
         problem = str(error)
     said = text[-READ_CHARACTERS:].rpartition("</think>")[2].strip()
     if said and classify(said).label == "refusal":
-        return Verdict("refused", problem=said[:500], asked=asked), False
+        said = said[:500]
+        return Verdict("refused", problem=said, asked=asked), bool(_REASON.search(said))
     return Verdict("unparseable", problem=problem[:500] or "empty", asked=asked), False

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from safegrpo.data.hub_layout import is_hub_name, read_hub, read_parquet, split_files, split_of
 from safegrpo.data.images import quoted
-from safegrpo.data.jsonl import BOM, unique_keys, parse_object, read_jsonl, read_text
+from safegrpo.data.jsonl import BOM, parse_object, read_jsonl, read_text, unique_keys
 from safegrpo.data.sources.pair import SourceSpec, Unusable
 from safegrpo.errors import DataError, InputFileError
 
