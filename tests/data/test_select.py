@@ -21,7 +21,8 @@ from safegrpo.data.select import (
     split,
 )
 from safegrpo.errors import ConfigError, DataError, InputFileError
-from tests.data.rated_folder import CELLS, picture, rated_folder, rating, rating_of, row, wording
+
+from .rated_folder import CELLS, picture, rated_folder, rating, rating_of, row, wording
 
 SAFE = ("safe", "safe", "safe")
 HARMFUL = ("safe", "unsafe", "unsafe")

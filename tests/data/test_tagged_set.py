@@ -21,7 +21,8 @@ from safegrpo.data.pairs import TaggedPair, row_from_pair
 from safegrpo.data.schema import load_tagged
 from safegrpo.errors import DataError
 from safegrpo.thinking import Tags
-from tests.data.rated_folder import (
+
+from .rated_folder import (
     CELLS,
     MANIFEST,
     Row,
@@ -282,6 +283,15 @@ def test_an_output_among_pairs_in_a_folder_is_refused(tmp_path: Path, capsys) ->
     inside = ["select", str(tmp_path / "rated"), "-o", str(images / "tagged")]
     assert main([*inside, "--pairs", str(images)]) == 2
     assert "lies among the pairs" in capsys.readouterr().err
+
+
+def test_ratings_of_another_making_are_taken_if_the_pairs_are_named(tmp_path: Path) -> None:
+    folder = rated_folder(tmp_path, [row(0), row(1)])
+    (folder / "manifest.json").unlink()
+    scores = (folder / "scores.jsonl").read_text()
+    (folder / "scores.jsonl").write_text(scores.rstrip("\n"))
+    report = report_of(tmp_path, "--pairs", str(tmp_path / "pairs.jsonl"))
+    assert (report["rows"], report["kept"]) == (2, 2)
 
 
 def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path, capsys) -> None:

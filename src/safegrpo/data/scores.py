@@ -182,12 +182,16 @@ def _rows(path: Path) -> Iterator[tuple[int, int, ScoreRow]]:
     offset = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return  # being written just now, or torn
             if line.strip():
                 place = f'file "{path}" line {number}'
                 try:
-                    row = ScoreRow.from_json(parse_object(line, place))
+                    value = parse_object(line, place)
+                except DataError:
+                    if line.endswith(b"\n"):
+                        raise
+                    return  # being written just now, or torn
+                try:
+                    row = ScoreRow.from_json(value)
                 except DataError as error:
                     raise DataError(f"{place}: {error}") from error
                 yield offset, len(line), row
