@@ -123,13 +123,13 @@ def sample_payload(image: Path) -> bytes:
     """A request as `annotate` sends it."""
     from safegrpo.data.images import ImageRef, image_as_sent
     from safegrpo.data.rating import load_policy, rating_question
-    from safegrpo.judge.endpoint import Endpoint
+    from safegrpo.judge.completion import request_body
     from safegrpo.judge.question import Picture
 
     picture = Picture(*image_as_sent(ImageRef(path=image), 1536))
     question = rating_question("item-0 what now?", [picture], load_policy())
-    body = Endpoint("http://127.0.0.1/v1", "judge")._body(question, 0, 1, "json_schema")
-    return json.dumps(body).encode()
+    body = {"model": "judge", "max_tokens": 2048, "temperature": 0}
+    return json.dumps({**body, **request_body(question, "json_schema")}).encode()
 
 
 def write_pairs(folder: Path, count: int) -> Path:

@@ -120,7 +120,7 @@ def test_a_dry_run_asks_for_nothing_and_says_what_it_would(tmp_path: Path, capsy
         capsys.readouterr()
         annotate(pairs, out, server.url, "--dry-run")
         said = json.loads(capsys.readouterr().out)
-        assert (said["cached"], said["calls"]) == (4, 5)
+        assert (said["done"], said["calls"], said["skipped"]) == (4, 5, 1)
 
 
 def test_a_budget_ends_a_run_and_the_next_goes_on(tmp_path: Path, capsys) -> None:
@@ -362,3 +362,69 @@ def lines_of(path: Path) -> int:
 
 def quick_env() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_an_interrupt_waits_for_what_is_under_way(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path, 60)
+    out = tmp_path / "out"
+    with running_server(delay=0.4) as server:
+        line = [*command(pairs, out, server.url), "--concurrency", "8"]
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=quick_env())
+        while lines_of(out / "scores.jsonl") < 8:
+            time.sleep(0.02)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 130 and "interrupted" in said
+        had = rows(out / "scores.jsonl")
+        assert len(server.calls()) == len(had) < 60
+        assert annotate(pairs, out, server.url) == 0
+        assert len(server.calls()) == 60
+
+
+def test_a_wrong_model_keeps_nobody_out(tmp_path: Path, capsys) -> None:
+    pairs = write_pairs(tmp_path, 5)
+    with running_server(fault_for={f"item-{i}": "not_found" for i in range(5)}) as server:
+        assert annotate(pairs, tmp_path / "out", server.url, "--concurrency", 1) == 2
+    assert "does not exist" in capsys.readouterr().err
+    with running_server() as server:
+        assert annotate(pairs, tmp_path / "out", server.url) == 0
+
+
+def test_a_judge_that_breaks_down_leaves_one_row_a_pair(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(endpoint, "_TRIES", 2)
+    pairs = write_pairs(tmp_path, 60)
+    out = tmp_path / "out"
+    dead = {f"item-{i}": "server_error" for i in range(5, 60)}
+    with running_server(fault_for=dead) as server:
+        for _ in range(2):
+            assert annotate(pairs, out, server.url, "--concurrency", 4) == 1
+            found = rows(out / "scores.jsonl")
+            assert [row["id"] for row in found] == [f"item-{i}" for i in range(60)]
+            statuses = Counter(row["status"] for row in found)
+            assert statuses["scored"] == 5 and set(statuses) == {"scored", "error", "skipped"}
+            assert json.loads((out / "summary.json").read_text())["statuses"] == statuses
+
+
+def test_a_judge_cannot_be_named_twice(tmp_path: Path, capsys) -> None:
+    pairs = write_pairs(tmp_path, 1)
+    assert annotate(pairs, tmp_path / "out", "http://x/v1", "--judge-model", "judge") == 2
+    assert "named twice" in capsys.readouterr().err
+
+
+def test_a_damaged_cache_is_told_in_one_line(tmp_path: Path, capsys) -> None:
+    pairs = write_pairs(tmp_path, 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "replies.sqlite").write_bytes(b"no database" * 100)
+    assert annotate(pairs, tmp_path / "out", "http://x/v1") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "no cache of replies" in lines[0]
+
+
+def test_more_shards_than_pairs_are_shards_too(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path, 2)
+    with running_server() as server:
+        for i in (1, 2, 3):
+            assert annotate(pairs, tmp_path / "out", server.url, "--shard", f"{i}/3") == 0
+    assert main(["select", str(tmp_path / "out"), "-o", str(tmp_path / "set")]) in (0, 2)
+    assert (tmp_path / "out" / "scores-00003-of-00003.jsonl").read_bytes() == b""

@@ -13,7 +13,7 @@ from safegrpo.data.rating import SCHEMA, Rating, rating_question
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.endpoint import Endpoint
 from safegrpo.judge.question import BudgetSpentError, CallError, JudgeError, Picture
-from safegrpo.judge.reading import last_fitting
+from safegrpo.judge.reading import own_object
 
 from .conftest import KEY, question, with_server
 from .fault_server import FaultServer, right_answer
@@ -24,7 +24,7 @@ async def ask(server, judge):
 
 
 def read(reply):
-    return last_fitting(reply.text, Rating.from_reply)
+    return own_object(reply.text, Rating.from_reply, "", False)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_time_an_endpoint_asks_for_is_kept() -> None:
 def test_an_endpoint_that_only_fails_ends_in_an_error_of_that_call() -> None:
     async def use(server, judge):
         await ask(server, judge)
-        with pytest.raises(CallError, match=r"HTTP 500.*8 tries"):
+        with pytest.raises(CallError, match=r"HTTP 500.*in vain"):
             await judge.ask(question("item-2"))
 
     with_server(use, fault_for={"item-2": "server_error"})

@@ -126,7 +126,8 @@ def judges_from_args(args: argparse.Namespace, budget: Budget) -> list[Judge]:
         from safegrpo.judge.local import LocalJudge
 
         return [LocalJudge(model, sampling, budget) for model in args.judge_model]
-    urls = _one_each(args.judge_url, args.judge_model, "--judge-url")
+    given = [url.strip() for url in args.judge_url]
+    urls = _one_each(given, args.judge_model, "--judge-url")
     for url in urls:
         _check_url(url)
     keys: Sequence[str | None] = [None] * len(urls)
@@ -153,8 +154,13 @@ def _check_judge_options(args: argparse.Namespace) -> None:
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable()
+        usable = usable and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        usable = False
+    if not usable:
         raise ConfigError("--judge-url begins with http:// or https:// and names a host")
     if parts.username or parts.password or parts.query or parts.fragment:
         # It is written into results, and shown.
@@ -180,7 +186,8 @@ def _key(name: str) -> str:
 
 def run_annotate(args: argparse.Namespace) -> int:
     """Rate the pairs; 3 if some are left without a rating, 1 if the judge broke down midway."""
-    from safegrpo.data.annotate import Annotation, Rated
+    from safegrpo.data.annotate import Annotation
+    from safegrpo.data.rate import Rated
     from safegrpo.data.rating import load_policy
     from safegrpo.data.sources import read_source
     from safegrpo.judge.budget import Budget
@@ -214,17 +221,12 @@ async def _rate(
 ) -> int:
     from safegrpo.data.agreed import agreement
     from safegrpo.data.jsonl import write_text_atomic
+    from safegrpo.data.rate import INTERRUPTED
     from safegrpo.data.scores import shard_name
-    from safegrpo.judge.question import JudgeError
 
     start = time.monotonic()
     try:
         outcome = await annotation.run(budget, args.concurrency)
-    except JudgeError as error:
-        if budget.answered == 0:
-            raise
-        print(f"safegrpo: {error}; what was rated is kept, run again to go on", file=sys.stderr)
-        return 1
     finally:
         for judge in judges:
             await judge.close()
@@ -236,6 +238,7 @@ async def _rate(
         "statuses": dict(sorted(outcome.statuses.items())),
         "stopped": outcome.stopped or None,
         "usage": budget.to_json(),
+        "endpoints": [getattr(judge, "adapted", None) for judge in judges],
         "seconds": round(time.monotonic() - start, 2),
     }
     if len(judges) * args.votes > 1 and args.shard is None:
@@ -244,6 +247,8 @@ async def _rate(
     name = shard_name("summary.json", _shard(args.shard))
     write_text_atomic(Path(args.output) / name, text)
     print(json.dumps(said))
+    if outcome.broken or outcome.stopped == INTERRUPTED:
+        return 1 if outcome.broken else 130
     return 0 if outcome.statuses.get("scored", 0) == annotation.total else 3
 
 

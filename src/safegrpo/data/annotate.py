@@ -8,25 +8,24 @@ tries what ended as error, unparseable or skipped.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
-import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.images import ImageRef, image_as_sent, quoted
-from safegrpo.data.rating import VERSION, Rating, rating_question
+from safegrpo.data.images import quoted
+from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.data.rate import Outcome, Rated, Ready, Run, prepared
+from safegrpo.data.rating import VERSION, Rating
 from safegrpo.data.scores import (
     MANIFEST_FILE,
     SCORES_FILE,
     ScoreLog,
-    ScoreRow,
-    Vote,
+    briefs,
     shard_name,
     write_manifest,
 )
@@ -39,59 +38,26 @@ from safegrpo.judge.question import (
     BudgetSpentError,
     Judge,
     JudgeError,
-    Picture,
     Question,
     Reply,
-    Status,
+    canonical_hash,
 )
 from safegrpo.judge.verdict import verdict
-from safegrpo.thinking import TAG_NAMES
 
 CACHE_FILE = "replies.sqlite"
-FINAL = ("scored", "refused")
-"""Statuses that running again does not change."""
-
-_ERRORS_IN_A_ROW = 20
-
-
-@dataclass(frozen=True)
-class Rated:
-    """How a rating is made: the policy's text, votes of each judge, the longest side of an image.
-
-    `shard` (i, n) takes every n-th pair from the i-th on, i from 1. Raises ConfigError.
-    """
-
-    policy: str
-    votes: int = 1
-    max_side: int = 1536
-    shard: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.votes < 1 or self.max_side < 28:
-            raise ConfigError("--votes is 1 or more, and --max-side 28 or more")
-        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
-            raise ConfigError("--shard is i/n with i from 1 to n, such as 1/4")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: pairs by status, and why it stopped early (empty if it did not)."""
-
-    statuses: Mapping[str, int]
-    stopped: str = ""
 
 
 class Annotation:
     """A source, the judges who rate it, and the folder that the ratings go to.
 
     `source` gives its pairs anew each time it is iterated over; `place` describes it in the
-    manifest. Making one checks every id, and takes the folder for this process alone. Raises
-    DataError if an id is there twice or the folder holds ratings made otherwise.
+    manifest. Making one checks every id. Raises DataError if an id is there twice, ConfigError if
+    a judge is.
     """
 
     def __init__(
         self,
-        source: Any,
+        source: Iterable[Pair | Unusable],
         place: Mapping[str, Any],
         judges: Sequence[Judge],
         how: Rated,
@@ -99,15 +65,15 @@ class Annotation:
     ) -> None:
         self._source, self._judges, self._how, self._folder = source, judges, how, folder
         self._place = dict(place)
+        same = Counter(canonical_hash(dict(judge.identity)) for judge in judges)
+        if max(same.values()) > 1:
+            # Its replies would be counted twice, and agree.
+            raise ConfigError("a judge is named twice; for several ratings of one: --votes")
         self.total = self._checked()
-        if self.total == 0:
-            raise DataError("there are no pairs to rate")
 
     def _mine(self) -> Iterator[Pair | Unusable]:
         first, step = self._how.shard or (1, 1)
-        for number, pair in enumerate(self._source):
-            if number % step == first - 1:
-                yield pair
+        return islice(iter(self._source), first - 1, None, step)
 
     def _checked(self) -> int:
         """How many pairs this run has; every id of the source, of all shards, is there once."""
@@ -116,6 +82,8 @@ class Annotation:
             if pair.id in seen:
                 raise DataError(f"id {quoted(pair.id)} stands for more than one pair")
             seen.add(pair.id)
+        if not seen:
+            raise DataError("there are no pairs to rate")
         first, step = self._how.shard or (1, 1)
         return len(range(first - 1, len(seen), step))
 
@@ -134,176 +102,63 @@ class Annotation:
     async def run(self, budget: Budget, concurrency: int) -> Outcome:
         """Rate what has no rating yet.
 
-        Raises JudgeError if a judge cannot answer at all.
+        An interrupt (or SIGTERM) ends it once the calls under way are answered, a second one at
+        once. Raises JudgeError if a judge could not answer anything, and the folder is new.
         """
-        how = self._how
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self._folder / shard_name("lock", how.shard)):
-            write_manifest(self._folder / MANIFEST_FILE, self.manifest())
-            (self._folder / "policy.md").write_text(how.policy + "\n", "utf-8")
-            log = ScoreLog(self._folder / shard_name(SCORES_FILE, how.shard))
-            cache = ReplyCache(self._folder / shard_name(CACHE_FILE, how.shard))
+        how, folder = self._how, self._folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / shard_name("lock", how.shard)):
+            fresh = not (folder / MANIFEST_FILE).is_file()
+            write_manifest(folder / MANIFEST_FILE, self.manifest())
+            write_text_atomic(folder / "policy.md", how.policy + "\n")
+            log = ScoreLog(folder / shard_name(SCORES_FILE, how.shard))
+            cache = ReplyCache(folder / shard_name(CACHE_FILE, how.shard))
             try:
-                run = _Run(self._judges, how, log, cache, Progress(self.total, budget))
-                outcome = await run.over(self._mine(), concurrency)
-                log.finish(pair.id for pair in self._mine())
+                progress = Progress(self.total, budget, self._judges)
+                run = Run(self._judges, how, log, cache, progress)
+                workers = min(concurrency, self.total)
+                # A few more at work than calls may be under way: the next is ready in time.
+                outcome = await run.over(self._mine(), workers + max(2, workers // 8))
+                if outcome.broken and fresh and budget.answered == 0:
+                    # Nothing was rated: a judge of another name must not be kept out.
+                    (folder / MANIFEST_FILE).unlink()
+                    raise JudgeError(outcome.stopped)
             finally:
                 cache.close()
-                log.close()
+                log.finish(pair.id for pair in self._mine())
         return outcome
 
     async def estimate(self, budget: Budget) -> dict[str, Any]:
         """What a run would ask for; sends nothing and writes nothing.
 
-        Replies of an earlier run are counted as cached. Tokens are estimates.
+        `done` have a rating, `cached` are calls whose reply is there. Tokens are estimates.
         """
         path = self._folder / shard_name(CACHE_FILE, self._how.shard)
-        cache = ReplyCache(path if path.is_file() else Path(":memory:"))
-        counts: Counter[str] = Counter()
+        cache = ReplyCache(path, read_only=True) if path.is_file() else ReplyCache(None)
+        rated = briefs(self._folder / shard_name(SCORES_FILE, self._how.shard))
+        counts: Counter[str] = Counter(pairs=0, done=0, skipped=0, cached=0, calls=0)
         tokens = 0
         for pair in self._mine():
             counts["pairs"] += 1
-            ready = _prepared(pair, self._how)
-            if isinstance(ready, ScoreRow):
-                counts["skipped"] += 1
+            ready = prepared(pair, self._how, rated.get(pair.id))
+            if not isinstance(ready, Ready):
+                counts["done" if ready is None else "skipped"] += 1
                 continue
-            question, _ = ready
             for judge in self._judges:
                 for vote in range(self._how.votes):
+                    silent, read = _Silent(judge), Rating.from_reply
                     try:
-                        found = Rating.from_reply
-                        await verdict(_Silent(judge), question, found, cache, "", vote)
+                        await verdict(silent, ready.question, read, cache, "", vote, ready.asked)
                         counts["cached"] += 1
                     except BudgetSpentError:
                         counts["calls"] += 1
-                        tokens += estimated_tokens(question)
+                        tokens += estimated_tokens(ready.question)
         cache.close()
         replies = counts["calls"] * EXPECTED_REPLY_TOKENS
         priced = Budget(price_in=budget.price_in, price_out=budget.price_out)
         priced.prompt_tokens, priced.completion_tokens = tokens, replies
-        names = ("pairs", "skipped", "cached", "calls")
-        return {
-            **{name: counts[name] for name in names},
-            "prompt_tokens": tokens,
-            "completion_tokens": replies,
-            "cost": priced.cost,
-        }
-
-
-class _Run:
-    """One run: who rates, and where rows go."""
-
-    def __init__(
-        self,
-        judges: Sequence[Judge],
-        how: Rated,
-        log: ScoreLog,
-        cache: ReplyCache,
-        progress: Progress,
-    ) -> None:
-        self._judges, self._how, self._log, self._cache = judges, how, log, cache
-        self._progress = progress
-        self._statuses: Counter[str] = Counter()
-        self._errors_in_a_row = 0
-        self._stopped = ""
-        self._broken: JudgeError | None = None
-
-    async def over(self, pairs: Iterator[Pair | Unusable], concurrency: int) -> Outcome:
-        # A few more at work than calls may be under way, so that the next is ready in time.
-        count = concurrency + max(2, concurrency // 8)
-        await asyncio.gather(*(self._work(pairs) for _ in range(count)))
-        self._progress.close()
-        if self._broken is not None:
-            raise self._broken
-        return Outcome(dict(self._statuses), self._stopped)
-
-    async def _work(self, pairs: Iterator[Pair | Unusable]) -> None:
-        for pair in pairs:
-            if self._broken is not None:
-                return  # rows of pairs nobody was asked about would say nothing
-            row = await self._row(pair)
-            if row is not None:
-                self._log.append(row)
-                self._count(row.status)
-
-    def _count(self, status: str, before: bool = False) -> None:
-        self._statuses[status] += 1
-        self._progress.add(status, before)
-
-    async def _row(self, pair: Pair | Unusable) -> ScoreRow | None:
-        """The pair's new row; None if the one it has stands, or the judge is gone."""
-        before = self._log.get(pair.id)
-        ready = await asyncio.to_thread(_prepared, pair, self._how)
-        if isinstance(ready, ScoreRow):
-            return ready
-        question, content = ready
-        same = before is not None and before.content == content
-        if before is not None and same and before.status in FINAL:
-            self._count(before.status, before=True)
-            return None
-        asked = before.asked if before is not None and same else 0
-        if self._stopped:
-            return ScoreRow(pair.id, "skipped", None, f"not asked: {self._stopped}", asked, content)
-        try:
-            return await self._rated(pair.id, question, content, asked)
-        except BudgetSpentError as error:
-            self._stopped = str(error)
-            return ScoreRow(pair.id, "skipped", None, f"not asked: {error}", asked, content)
-        except JudgeError as error:
-            self._broken = error
-            return None
-
-    async def _rated(self, pair_id: str, question: Question, content: str, asked: int) -> ScoreRow:
-        votes: list[Vote] = []
-        most = 0
-        for judge in self._judges:
-            for number in range(self._how.votes):
-                found = await verdict(
-                    judge, question, Rating.from_reply, self._cache, pair_id, number, asked
-                )
-                votes.append(Vote(judge.name, found.status, found.value, found.problem))
-                most = max(most, found.asked)
-                self._note_error(found.status, found.problem)
-        if len(votes) == 1:
-            only = votes[0]
-            return ScoreRow(pair_id, only.status, only.rating, only.problem, most, content)
-        return _together(pair_id, votes, most, content)
-
-    def _note_error(self, status: str, problem: str) -> None:
-        self._errors_in_a_row = self._errors_in_a_row + 1 if status == "error" else 0
-        if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
-            raise JudgeError(f"{_ERRORS_IN_A_ROW} calls in a row failed, the last with: {problem}")
-
-
-def _together(pair_id: str, votes: Sequence[Vote], asked: int, content: str) -> ScoreRow:
-    """One row of several votes: their medians, if more than half of them hold a rating."""
-    ratings = [vote.rating for vote in votes if vote.rating is not None]
-    if 2 * len(ratings) <= len(votes):
-        failed = Counter(vote.status for vote in votes if vote.rating is None)
-        status: Status = failed.most_common(1)[0][0]
-        problem = next(vote.problem for vote in votes if vote.status == status)
-        return ScoreRow(pair_id, status, None, problem, asked, content, tuple(votes))
-    scores = {n: statistics.median(r.scores[n] for r in ratings) for n in TAG_NAMES}
-    sure = {n: statistics.median(r.confidences[n] for r in ratings) for n in TAG_NAMES}
-    reasons = {
-        n: min(ratings, key=lambda r, n=n: abs(r.scores[n] - scores[n])).reasons[n]  # type: ignore[misc]
-        for n in TAG_NAMES
-    }
-    rating = Rating(scores, sure, reasons)
-    return ScoreRow(pair_id, "scored", rating, "", asked, content, tuple(votes))
-
-
-def _prepared(pair: Pair | Unusable, how: Rated) -> tuple[Question, str] | ScoreRow:
-    """(what is asked about a pair, its content hash), or its row if nothing can be asked."""
-    if isinstance(pair, Unusable):
-        return ScoreRow(pair.id, "skipped", None, pair.problem)
-    try:
-        read = tuple(ImageRef(data=ref.read_bytes(), name=ref.name) for ref in pair.images)
-        content = Pair(pair.id, read, pair.prompt).content_hash()
-        pictures = [Picture(*image_as_sent(ref, how.max_side)) for ref in read]
-    except DataError as error:
-        return ScoreRow(pair.id, "skipped", None, str(error))
-    return rating_question(pair.prompt, pictures, how.policy), content
+        said = {"prompt_tokens": tokens, "completion_tokens": replies, "cost": priced.cost}
+        return {**counts, **said}
 
 
 class _Silent:

@@ -54,8 +54,11 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         # Python would keep the last of them, and a wrong tag could hide behind a right one.
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f'"{twice}" is there twice')
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f'"{key[:80]}" is there twice')
+            seen.add(key)
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safegrpo.data.jsonl import JsonlWriter, parse_object, replacing
+from safegrpo.data.jsonl import JsonlWriter, parse_object, replacing, write_text_atomic
 from safegrpo.data.rating import Rating
 from safegrpo.errors import DataError, InputFileError
 from safegrpo.judge.question import STATUSES, Status
@@ -69,7 +69,7 @@ class ScoreRow:
                 for v in row.get("votes") or ()
             )
             asked = int(row.get("asked") or 0)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"no row of scores: {error}") from error
         problem, content = str(row.get("problem") or ""), str(row.get("content") or "")
         return cls(row["id"], status, rating, problem, asked, content, votes)
@@ -98,10 +98,10 @@ class ScoreLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed
+            left.unlink(missing_ok=True)
         self._writer: JsonlWriter | None = JsonlWriter(path)  # mends a torn tail
-        self._rows: dict[str, Brief] = {}
-        for offset, length, row in _rows(path):
-            self._note(row, (offset, length))
+        self._rows = briefs(path)
 
     def get(self, pair_id: str) -> Brief | None:
         """What is known of a pair."""
@@ -137,6 +137,16 @@ class ScoreLog:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def briefs(path: Path) -> dict[str, Brief]:
+    """What a file of score rows says of each id, in its last row; empty without such a file."""
+    if not path.is_file():
+        return {}
+    return {
+        row.id: Brief(offset, length, row.status, row.asked, row.content)
+        for offset, length, row in _rows(path)
+    }
 
 
 def read_scores(folder: Path) -> Iterator[ScoreRow]:
@@ -203,15 +213,11 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
     Raises DataError that names what differs: results of two settings do not go into one folder.
     """
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    text = json.dumps(manifest, indent=2)
     if not path.is_file():
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8")
+        write_text_atomic(path, text + "\n")
         return
-    try:
-        there = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
+    there = parse_object(path.read_bytes(), str(path))
     given = json.loads(text)
     keys = sorted({*there, *given})
     differing = [key for key in keys if there.get(key) != given.get(key)]

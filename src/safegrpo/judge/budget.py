@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ TOKENS_PER_PICTURE = 1_100
 """For estimates alone: what common endpoints count for a picture of a megapixel."""
 
 EXPECTED_REPLY_TOKENS = 250
+
+_LOOK_AGAIN = 0.05  # seconds
 
 
 @dataclass
@@ -34,8 +37,9 @@ class Budget:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     uncounted: int = 0
-    """Replies whose endpoint gave no token counts; they are estimated."""
+    """Calls without token counts; what they cost is estimated."""
     _under_way: float = 0.0
+    _calls_under_way: int = 0
 
     def __post_init__(self) -> None:
         if self.max_calls is not None and self.max_calls < 0:
@@ -47,25 +51,40 @@ class Budget:
         if self.max_cost is not None and (self.price_in is None or self.price_out is None):
             raise ConfigError("--max-cost needs --price-in and --price-out, per million tokens")
 
-    def start(self, question: Question, max_tokens: int) -> float:
+    async def start(self, question: Question, max_tokens: int) -> float:
         """Count a call that is about to be sent; returns what is set aside for it.
 
-        Raises BudgetSpentError if it may not be sent.
+        Waits while only what is under way stands in the way: most calls come to less than is set
+        aside for them. Raises BudgetSpentError if it may not be sent.
         """
-        if self.max_calls is not None and self.calls >= self.max_calls:
-            raise BudgetSpentError(f"--max-calls {self.max_calls} reached")
         aside = self._price(estimated_tokens(question), max_tokens) or 0.0
-        spent = (self.cost or 0.0) + self._under_way
-        if self.max_cost is not None and spent + aside > self.max_cost:
-            raise BudgetSpentError(f"--max-cost {self.max_cost:g} reached")
+        while True:
+            if self.max_calls is not None and self.calls >= self.max_calls:
+                raise BudgetSpentError(f"--max-calls {self.max_calls} reached")
+            spent = self.cost or 0.0
+            if self.max_cost is None or spent + self._under_way + aside <= self.max_cost:
+                break
+            if self._calls_under_way == 0:
+                raise BudgetSpentError(f"--max-cost {self.max_cost:g} reached")
+            await asyncio.sleep(_LOOK_AGAIN)
         self.calls += 1
+        self._calls_under_way += 1
         self._under_way += aside
         return aside
 
-    def finish(self, aside: float, question: Question, reply: Reply | None) -> None:
-        """Count what came of a call; None if it failed, which endpoints do not charge."""
+    def finish(
+        self, aside: float, question: Question, reply: Reply | None, charged: bool = False
+    ) -> None:
+        """Count what came of a call; None if it failed.
+
+        Failed calls cost nothing, but for those that may have been answered all the same: these
+        are `charged` by what was asked.
+        """
+        self._calls_under_way -= 1
         self._under_way -= aside
         if reply is None:
+            self.uncounted += charged
+            self.prompt_tokens += estimated_tokens(question) if charged else 0
             return
         self.answered += 1
         if reply.prompt_tokens is None or reply.completion_tokens is None:

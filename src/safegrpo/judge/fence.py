@@ -12,11 +12,21 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-_LESS, _GREATER = "\uff1c\ufe64\u2039\u3008\u27e8", "\uff1e\ufe65\u203a\u3009\u27e9"
-_ANGLES = str.maketrans(dict.fromkeys(_LESS, "<") | dict.fromkeys(_GREATER, ">"))
-# `<` before anything that a fence, a tag or a control token goes on with; brackets as in [INST].
-_OPENS = re.compile(r"<(?=[<|\uff5c/!\w])|\[(?=/?[A-Z_]{3,20}\])|\[(?=\[)")
-_CLOSES = re.compile(r"(?<=>)(?=>)|(?<=[|\uff5c])(?=>)|(?<=\])(?=\])")
+_LIKE = {
+    "<": "\uff1c\ufe64\u2039\u3008\u27e8",
+    ">": "\uff1e\ufe65\u203a\u3009\u27e9",
+    "[": "\uff3b\ufe47\u3010\u301a\u27e6",
+    "]": "\uff3d\ufe48\u3011\u301b\u27e7",
+    "|": "\uff5c\u2223",
+}
+_PLAIN = str.maketrans({like: plain for plain, likes in _LIKE.items() for like in likes})
+_UNSEEN = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]*"
+# What an angle or square bracket opens that could be a fence, a tag or a control token of some
+# chat template, such as <|…|>, </…>, [INST], ]~b]; tokenizers may drop what is not seen.
+_OPENS = re.compile(
+    rf"<(?={_UNSEEN}[<|/!\w])|\[(?={_UNSEEN}(?:\[|/?{_UNSEEN}\w[\w-]{{1,40}}[\]~]|e~))"
+)
+_CLOSES = re.compile(r"(?<=>)(?=>)|(?<=\|)(?=>)|(?<=\])(?=[\]~])|(?<=~)(?=\[)")
 
 
 def nonce_for(contents: Iterable[bytes]) -> str:
@@ -34,9 +44,9 @@ def nonce_for(contents: Iterable[bytes]) -> str:
 def neutralise(text: str) -> str:
     """`text` with look-alikes of delimiters and control tokens broken by a space.
 
-    Angle brackets of other widths become plain ones first. Words are left as they are.
+    Brackets of other forms become plain ones first. Words are left as they are.
     """
-    opened = _OPENS.sub(lambda match: match[0] + " ", text.translate(_ANGLES))
+    opened = _OPENS.sub(lambda match: match[0] + " ", text.translate(_PLAIN))
     return _CLOSES.sub(" ", opened)
 
 

@@ -61,7 +61,7 @@ class LocalJudge:
 
     async def ask(self, question: Question, again: int = 0, room: int = 1) -> Reply:
         """The model's reply; see `Judge.ask`."""
-        aside = self.budget.start(question, self._sampling.max_tokens * room)
+        aside = await self.budget.start(question, self._sampling.max_tokens * room)
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, again, room, future))
         if self._busy is None or self._busy.done():

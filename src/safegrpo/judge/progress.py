@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from safegrpo.judge.budget import Budget
+from safegrpo.judge.question import Judge
+from safegrpo.terminal import printable
 
 _EVERY_SECONDS = {True: 0.2, False: 15.0}  # on a terminal, where the line is drawn anew; in a log
 
@@ -14,7 +18,14 @@ _EVERY_SECONDS = {True: 0.2, False: 15.0}  # on a terminal, where the line is dr
 class Progress:
     """The way through `total` items."""
 
-    def __init__(self, total: int, budget: Budget, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        budget: Budget,
+        judges: Sequence[Judge] = (),
+        stream: TextIO | None = None,
+    ) -> None:
+        self._judges = judges
         self._total, self._done, self._before = total, 0, 0
         self._budget, self._stream = budget, stream or sys.stderr
         self._live = self._stream.isatty()
@@ -26,6 +37,15 @@ class Progress:
         self._done += 1
         self._before += before
         self._counts[status] = self._counts.get(status, 0) + 1
+        self._show_if_due()
+
+    async def tick(self) -> None:
+        """Show it now and then even if nothing ends, until cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            self._show_if_due()
+
+    def _show_if_due(self) -> None:
         now = time.monotonic()
         if now - self._shown >= _EVERY_SECONDS[self._live]:
             self._shown = now
@@ -46,6 +66,9 @@ class Progress:
             line += f" · cost {self._budget.cost:.4g}"
         if rate > 0 and self._done < self._total:
             line += f" · {_span((self._total - self._done) / rate)} left"
+        for judge in self._judges:
+            if trouble := getattr(judge, "trouble", ""):
+                line += f" · waiting: {printable(trouble)[:100]}"
         return line
 
     def _show(self, line: str, end: str) -> None:

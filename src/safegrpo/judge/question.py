@@ -13,6 +13,9 @@ from safegrpo.errors import SafeGRPOError
 Status = Literal["scored", "refused", "unparseable", "error", "skipped"]
 """How an item ended: only `scored` holds a judgement, and nothing else is ever taken for one."""
 
+READ_CHARACTERS = 40_000
+"""How much of a reply is kept and read, from its end."""
+
 STATUSES: tuple[Status, ...] = ("scored", "refused", "unparseable", "error", "skipped")
 
 
@@ -29,13 +32,17 @@ class Question:
     """One question: instructions, then texts and pictures in order, and the form of the reply.
 
     `schema` is a JSON schema of the object that is wanted; the instructions must describe it too,
-    for judges that take no schema. `version` names the wording.
+    for judges that take no schema. `version` names the wording. A reply is known as the judge's
+    own by `number`, which it is asked to repeat; `quotable` says that what is judged may hold an
+    object that looks like a reply.
     """
 
     system: str
     parts: tuple[str | Picture, ...]
     schema: Mapping[str, Any]
     version: str
+    number: str = ""
+    quotable: bool = False
 
     def digest(self) -> str:
         """A hash of everything in it, the bytes of its pictures included."""
@@ -63,8 +70,17 @@ class Reply:
     format: str = "text"
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields; `Reply(**fields)` is the reply again."""
+        """Its fields."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Reply:
+        """The reply again; TypeError if these are not its fields."""
+        reply = cls(**fields)
+        for text in (reply.text, reply.refusal, reply.finish):
+            if not isinstance(text, str | None):
+                raise TypeError("a text that is none")
+        return reply
 
 
 class CallError(SafeGRPOError, RuntimeError):

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from safegrpo.behavior import classify
 from safegrpo.judge.cache import ReplyCache
 from safegrpo.judge.question import CallError, Judge, Question, Reply, Status, canonical_hash
-from safegrpo.judge.reading import READ_CHARACTERS, last_fitting
+from safegrpo.judge.reading import own_object
 
 T = TypeVar("T")
 
@@ -25,6 +25,10 @@ _REASON = re.compile(
     re.IGNORECASE,
 )
 """What says why in a refusal. In other languages it is missed, which costs two calls."""
+
+_WHOLE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", "tool_calls")
+_CUT = ("length", "max_tokens", "model_length")
+"""How endpoints call the end of a whole reply, and of one that ran out of tokens."""
 
 ASKINGS = 3
 """How often a question is asked that gets no verdict."""
@@ -70,31 +74,38 @@ async def verdict(
             except CallError as error:
                 return Verdict("error", problem=str(error), asked=again)
             cache.put(reply_key, about, reply)
-        found, final = _read(reply, read, again + 1)
+        found, final = _read(reply, question, read, again + 1)
         if final:
             return found
-        cut = min(cut + (reply.finish == "length"), 3)
+        cut = min(cut + (_ended(reply) in _CUT), 3)
     return found
 
 
-def _read(reply: Reply, read: Callable[[dict[str, Any]], T], asked: int) -> tuple[Verdict[T], bool]:
+def _ended(reply: Reply) -> str:
+    return (reply.finish or "stop").lower()
+
+
+def _read(
+    reply: Reply, question: Question, read: Callable[[dict[str, Any]], T], asked: int
+) -> tuple[Verdict[T], bool]:
     """(the verdict of one reply, whether it is final)."""
-    text = reply.text or ""
     if reply.finish == "content_filter":
         said = reply.refusal or "the endpoint's content filter stopped it"
         return Verdict("refused", problem=said[:500], asked=asked), True
     if reply.refusal:
         said = reply.refusal[:500]
         return Verdict("refused", problem=said, asked=asked), bool(_REASON.search(said))
-    if reply.finish == "length":
+    if _ended(reply) not in _WHOLE:
         # It may hold a whole object, but of a text that was not at its end: a draft, for instance.
-        return Verdict("unparseable", problem="cut off at the token limit", asked=asked), False
+        return Verdict("unparseable", problem=f"ended by {_ended(reply)[:40]}", asked=asked), False
+    text = reply.text or ""
     try:
-        return Verdict("scored", last_fitting(text, read), asked=asked), True
+        value = own_object(text, read, question.number, question.quotable)
+        return Verdict("scored", value, asked=asked), True
     except ValueError as error:
-        problem = str(error)
-    said = text[-READ_CHARACTERS:].rpartition("</think>")[2].strip()
+        problem = str(error)[:500]
+    said = text.rpartition("</think>")[2].strip()
     if said and classify(said).label == "refusal":
         said = said[:500]
         return Verdict("refused", problem=said, asked=asked), bool(_REASON.search(said))
-    return Verdict("unparseable", problem=problem[:500] or "empty", asked=asked), False
+    return Verdict("unparseable", problem=problem, asked=asked), False
