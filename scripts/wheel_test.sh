@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The wheel, built from the repository and installed in an empty environment elsewhere with its
-# `train` extra, runs score, classify, doctor and demo.
+# `train` and `judge` extras, runs score, classify, doctor, annotate and demo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="$PWD/.venv/bin/python"
@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/env"
 pip=("$work/env/bin/python" -m pip --disable-pip-version-check install -q -c "$constraints")
 "${pip[@]}" "$(grep '^torch==' "$constraints")"
-"${pip[@]}" "$(echo "$work"/safegrpo-*.whl)[train]"
+"${pip[@]}" "$(echo "$work"/safegrpo-*.whl)[train,judge]"
 
 cd "$work"
 safegrpo="$work/env/bin/safegrpo"
@@ -24,6 +24,10 @@ for rules in paper strict; do
 done
 echo '{"answer": "I cannot help with that."}' | "$safegrpo" classify - | grep -q '"refusal"'
 "$safegrpo" doctor --for demo
+"$safegrpo" doctor --for judge
+echo '{"id": "1", "images": [], "prompt": "What is the time?"}' > pairs.jsonl
+"$safegrpo" annotate pairs.jsonl -o rated --judge-url http://localhost:1/v1 --judge-model none \
+  --dry-run | grep -q '"calls": 1'
 "$safegrpo" demo --output demo --set grpo.max_steps=2
 test -s demo/summary.json && test -s demo/report.html
 echo "wheel-test: passed"
