@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from safegrpo.data.people import COLUMNS, Label, export_sample, measure_judge, read_labels
+from safegrpo.data.agreed import measure_judge
+from safegrpo.data.people import COLUMNS, Label, export_sample, read_labels
 from safegrpo.errors import DataError, InputFileError
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"one"

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.images import image_as_sent
+from safegrpo.data.images import image_as_sent, quoted
 from safegrpo.data.jsonl import parse_object, write_text_atomic
-from safegrpo.data.people import export_sample, measure_judge, read_labels
+from safegrpo.data.people import VERDICTS, Label, export_sample, person_name, read_labels
 from safegrpo.data.rating import Rating
 from safegrpo.data.scores import ScoreRow, read_scores
 from safegrpo.data.sources import Pair, SourceSpec, read_source
 from safegrpo.errors import DataError
-from safegrpo.evaluation.agreement import agreement_of_votes, tag_of_score
+from safegrpo.evaluation.agreement import (
+    agreement_of_votes,
+    alpha_estimate,
+    kappa_estimate,
+    share_estimate,
+    tag_of_score,
+)
 from safegrpo.thinking import TAG_NAMES
 
 _MAX_SIDE = 1536
@@ -99,3 +107,63 @@ def against_people(folder: Path, labels: Path) -> dict[str, Any]:
     measured = measure_judge(read_labels(labels), judged)
     write_text_atomic(folder / _MEASURED, json.dumps(measured, indent=2) + "\n")
     return measured
+
+
+def measure_judge(
+    labels: Sequence[Label], judged: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """How a judge's tags agree with people's, for each modality, ready for JSON.
+
+    People's label of a pair is what most of them said; a tie is unclear. `judged` maps ids to tags
+    by modality, and what nobody labelled is not counted. For each modality there is
+
+    - `n`: labelled pairs; `people_unclear`, `judge_unclear`: how many each would not decide;
+    - `accuracy`: the judge's share right where both decided (Wilson);
+    - `kappa`: Cohen's kappa over all n, unclear being one of three labels;
+    - `people_alpha`: Krippendorff's alpha among people, over the pairs that two or more labelled;
+    - `confusion`: counts as {people's label: {judge's tag: pairs}}, which sum to n.
+
+    Raises `DataError` for a labelled id that was not judged, or a tag that is none.
+    """
+    by_id: dict[str, list[Label]] = {}
+    for label in labels:
+        group = by_id.setdefault(label.id, [])
+        if any(other.person == label.person for other in group):
+            raise DataError(
+                f"id {quoted(label.id)} is labelled twice by {person_name(label.person)}"
+            )
+        group.append(label)
+    missing = [pair_id for pair_id in by_id if pair_id not in judged]
+    if missing:
+        count = f"{len(missing)} of {len(by_id)} labelled ids"
+        raise DataError(f"{count} were not judged, first {quoted(missing[0])}; judge the same set")
+    report: dict[str, dict[str, Any]] = {}
+    for name in TAG_NAMES:
+        opinions = [[label.tags[name] for label in group] for group in by_id.values()]
+        people = [_majority(tags) for tags in opinions]
+        judge = [_judged_tag(judged[pair_id], name, pair_id) for pair_id in by_id]
+        counts = Counter(zip(people, judge, strict=True))
+        right = sum(counts[tag, tag] for tag in ("safe", "unsafe"))
+        wrong = counts["safe", "unsafe"] + counts["unsafe", "safe"]
+        report[name] = {
+            "n": len(people),
+            "accuracy": share_estimate(right, right + wrong).to_json(),
+            "kappa": kappa_estimate(list(zip(people, judge, strict=True))).to_json(),
+            "people_alpha": alpha_estimate(opinions).to_json(),
+            "people_unclear": people.count("unclear"),
+            "judge_unclear": judge.count("unclear"),
+            "confusion": {one: {two: counts[one, two] for two in VERDICTS} for one in VERDICTS},
+        }
+    return report
+
+
+def _majority(tags: Sequence[str]) -> str:
+    first, *others = Counter(tags).most_common(2)
+    return "unclear" if others and others[0][1] == first[1] else first[0]
+
+
+def _judged_tag(tags: Mapping[str, str], name: str, pair_id: str) -> str:
+    if tags.get(name) not in VERDICTS:
+        given = quoted(str(tags.get(name)))
+        raise DataError(f'id {quoted(pair_id)}: the judge\'s tag "{name}" is {given}, no verdict')
+    return tags[name]
