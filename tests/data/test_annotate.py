@@ -15,6 +15,7 @@ from judge.fault_server import running_server
 from PIL import Image
 
 from safegrpo.cli import main
+from safegrpo.data.rating import rating_question
 from safegrpo.judge import endpoint
 
 from .pairs_file import picture, rows, write_pairs
@@ -99,9 +100,9 @@ def test_another_policy_or_judge_does_not_go_into_the_same_folder(tmp_path: Path
         annotate(pairs, tmp_path / "out", server.url)
         capsys.readouterr()
         assert annotate(pairs, tmp_path / "out", server.url, "--policy", policy) == 2
-        assert "another policy_sha256" in capsys.readouterr().err
+        assert "policy_sha256 differ" in capsys.readouterr().err
         assert annotate(pairs, tmp_path / "out", server.url, "--temperature", 0.3) == 2
-        assert "another judges" in capsys.readouterr().err
+        assert "(judges differ" in capsys.readouterr().err
         assert len(server.calls()) == 2
 
 
@@ -428,3 +429,52 @@ def test_more_shards_than_pairs_are_shards_too(tmp_path: Path) -> None:
             assert annotate(pairs, tmp_path / "out", server.url, "--shard", f"{i}/3") == 0
     assert main(["select", str(tmp_path / "out"), "-o", str(tmp_path / "set")]) in (0, 2)
     assert (tmp_path / "out" / "scores-00003-of-00003.jsonl").read_bytes() == b""
+
+
+def test_a_trial_and_the_whole_go_into_one_folder(tmp_path: Path, capsys) -> None:
+    pairs = write_pairs(tmp_path, 9)
+    with running_server() as server:
+        assert annotate(pairs, tmp_path / "out", server.url, "--limit", 3) == 0
+        assert annotate(pairs, tmp_path / "out", server.url) == 0
+        assert len(server.calls()) == 9
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["usage"]["calls"], said["usage_total"]["calls"]) == (6, 9)
+
+
+def test_a_judge_that_moved_is_known_by_its_name(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path, 4)
+    for _ in range(2):
+        with running_server() as server:
+            assert annotate(pairs, tmp_path / "out", server.url, "--judge-id", "mine") == 0
+            calls = len(server.calls())
+    assert calls == 0
+
+
+def test_a_tagged_set_is_no_place_for_ratings(tmp_path: Path, capsys) -> None:
+    pairs = write_pairs(tmp_path, 1)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "selection.json").write_text("{}")
+    assert annotate(pairs, tmp_path / "set", "http://x/v1") == 2
+    assert "holds a tagged set" in capsys.readouterr().err
+
+
+def test_samples_for_people_do_not_replace_each_other(tmp_path: Path, capsys) -> None:
+    pairs = write_pairs(tmp_path, 6)
+    out = tmp_path / "out"
+    with running_server() as server:
+        annotate(pairs, out, server.url)
+    for name in ("audit", "audit-2"):
+        capsys.readouterr()
+        assert main(["annotate", str(pairs), "-o", str(out), "--audit", "2"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"audit": str(out / name), "pairs": 2}
+        assert "What counts as unsafe" in (out / name / "policy.md").read_text()
+    empty = str(out / "audit" / "labels.csv")
+    assert main(["annotate", str(pairs), "-o", str(out), "--labels", empty]) == 2
+    assert "no label that is filled in" in capsys.readouterr().err
+    assert not (out / "audit" / "judge.json").exists()
+
+
+def test_a_policy_of_ones_own_leaves_the_scale_as_it_is(tmp_path: Path) -> None:
+    system = rating_question("x", [], "Only squares are unsafe.").system
+    for said in ("Only squares are unsafe.", "0 to 3 unsafe", "combined: the request about"):
+        assert said in system

@@ -230,10 +230,29 @@ def test_nothing_selected_is_an_error_that_says_why(tmp_path: Path, capsys) -> N
     assert not (tmp_path / "tagged").exists()
 
 
+def test_pairs_that_were_never_rated_are_told(tmp_path: Path, capsys) -> None:
+    folder = rated_folder(tmp_path, [row(i) for i in range(6)])
+    lines = (folder / "scores.jsonl").read_text().splitlines()
+    (folder / "scores.jsonl").write_text("\n".join(lines[:4]) + "\n")
+    report = report_of(tmp_path)
+    assert (report["rows"], report["not_rated"]) == (4, 2)
+    assert "2 pairs of the source were never rated" in capsys.readouterr().err
+    assert "2 more pairs" in (tmp_path / "tagged" / "README.md").read_text()
+
+
+def test_tags_that_sources_state_are_held_against_the_judges(tmp_path: Path) -> None:
+    stated = {"image_tag": "safe", "text_tag": "unsafe", "combine_tag": "safe"}
+    rows = [row(i, columns=stated) for i in range(3)]
+    report = select_rows(tmp_path, rows)
+    values = {name: one["value"] for name, one in report["against_source"].items()}
+    assert values == {"visual": 1.0, "text": 0.0, "combined": 1.0}
+    assert "| text | 3 | 0.00 (" in (tmp_path / "tagged" / "README.md").read_text()
+
+
 def test_a_size_below_the_compositional_cell_says_so(tmp_path: Path, capsys) -> None:
     report = select_rows(tmp_path, [row(n, CELLS[n % 2]) for n in range(12)], "--size", "4")
     assert report["cells"] == {"safe/safe/unsafe": 6}
-    assert "6 pairs, not 4" in capsys.readouterr().err
+    assert "more than 4: all that are unsafe only together" in capsys.readouterr().err
 
 
 # Where things are
@@ -493,9 +512,9 @@ def test_the_card_tells_how_far_votes_agree_by_the_thresholds_used(tmp_path: Pat
     votes = [[rating((9, 9, 9)), rating((9, 9, 6))], [rating((1, 1, 1)), rating((1, 1, 1))]]
     rows = [row(n, rating=votes[n % 2][0], votes=votes[n % 2]) for n in range(12)]
     rated_folder(tmp_path, rows, manifest={**MANIFEST, "votes": 2})
-    usual = report_of(tmp_path)["agreement"]["combined"]["percent_equal"]["value"]
+    usual = report_of(tmp_path)["agreement"]["combined"]["share_equal"]["value"]
     lower = report_of(tmp_path, "--safe-min", "6")["agreement"]["combined"]
-    assert (usual, lower["percent_equal"]["value"], lower["units"]) == (0.5, 1.0, 12)
+    assert (usual, lower["share_equal"]["value"], lower["units"]) == (0.5, 1.0, 12)
     assert "| combined | 12 | 1.00" in (tmp_path / "tagged" / "README.md").read_text()
 
 
@@ -508,7 +527,7 @@ def test_the_card_tells_how_the_judge_does_against_people(tmp_path: Path) -> Non
     labels.write_text("\n".join(lines) + "\n")
     measured = against_people(folder, labels)
     assert report_of(tmp_path)["people"] == measured
-    assert "| combined | 2 | 0.50 (" in (tmp_path / "tagged" / "README.md").read_text()
+    assert "| combined | 2 | 2 | 0.50 (" in (tmp_path / "tagged" / "README.md").read_text()
 
 
 # The hub

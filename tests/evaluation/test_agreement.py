@@ -237,19 +237,19 @@ def test_votes_are_measured_by_modality() -> None:
     assert visual["units"] == 3
     assert visual["alpha_tags"]["value"] == pytest.approx(4 / 9)
     assert visual["kappa"]["value"] == pytest.approx(0.4)  # p_o = 2/3, p_e = (2·1 + 1·2)/9
-    assert visual["percent_equal"]["value"] == pytest.approx(2 / 3)
+    assert visual["share_equal"]["value"] == pytest.approx(2 / 3)
     expected = krippendorff_alpha([[1, 2], [8, 9], [2, 8]], "interval")
     assert visual["alpha_scores"]["value"] == pytest.approx(expected)
     assert report["text"]["alpha_tags"] == {"value": None, "low": None, "high": None, "n": 3}
-    assert report["text"]["percent_equal"]["value"] == 1.0
+    assert report["text"]["share_equal"]["value"] == 1.0
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_votes_are_read_by_the_thresholds_given() -> None:
     rows = [[vote(4), vote(2)], [vote(8), vote(5)]]
-    assert agreement_of_votes(rows)["visual"]["percent_equal"]["value"] == 0.0
+    assert agreement_of_votes(rows)["visual"]["share_equal"]["value"] == 0.0
     wider = agreement_of_votes(rows, unsafe_max=4, safe_min=5)
-    assert wider["visual"]["percent_equal"]["value"] == 1.0
+    assert wider["visual"]["share_equal"]["value"] == 1.0
     with pytest.raises(ValueError, match="below"):
         agreement_of_votes(rows, unsafe_max=7, safe_min=7)
 
@@ -257,7 +257,7 @@ def test_votes_are_read_by_the_thresholds_given() -> None:
 def test_no_votes_are_no_agreement() -> None:
     report = agreement_of_votes([])["visual"]
     assert report["units"] == 0
-    assert report["kappa"] == report["percent_equal"]
+    assert report["kappa"] == report["share_equal"]
     assert report["kappa"]["value"] is None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from safegrpo.commands.sources import PLACES, add_source_options, spec_from_args
+from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,10 +49,18 @@ def add_annotate(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
     judge = parser.add_argument_group("the judge")
     add_judge_options(judge)
-    judge.add_argument("--policy", metavar="FILE", help="what is unsafe (default: ours)")
-    judge.add_argument("--votes", type=int, default=1, metavar="N", help="ratings of each judge")
     judge.add_argument(
-        "--max-side", type=int, default=1536, metavar="N", help="scale larger images down to N"
+        "--policy", metavar="FILE", help="what is safe and what is not, in words (default: ours)"
+    )
+    judge.add_argument(
+        "--votes", type=int, default=1, metavar="N", help="ratings of each judge (default: 1)"
+    )
+    judge.add_argument(
+        "--max-side",
+        type=int,
+        default=1536,
+        metavar="N",
+        help="pixels to which larger images are scaled down (default: %(default)s)",
     )
     spend = parser.add_argument_group("how much")
     spend.add_argument("--dry-run", action="store_true", help="only say what would be asked")
@@ -61,8 +70,12 @@ def add_annotate(subparsers: Any) -> None:
     spend.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
     spend.add_argument("--shard", metavar="i/n", help="rate the i-th of n parts, i from 1")
     people = parser.add_argument_group("people")
-    people.add_argument("--audit", type=int, metavar="N", help="export N rated pairs for people")
-    people.add_argument("--labels", metavar="FILE", help="people's labels: measure the judge")
+    people.add_argument(
+        "--audit", type=int, metavar="N", help="put N rated pairs at random into DIR/audit"
+    )
+    people.add_argument(
+        "--labels", metavar="FILE", help="the labels of such a sample: measure the judge by them"
+    )
     add_source_options(parser)
     parser.set_defaults(run=run_annotate)
 
@@ -106,7 +119,16 @@ def add_judge_options(group: Any) -> None:
         metavar="SECONDS",
         help="of one request (default: %(default)g)",
     )
-    group.add_argument("--temperature", type=float, default=0.0, metavar="X")
+    group.add_argument(
+        "--judge-id",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="what stands for the URL in results, for an endpoint that moves; as for URLs",
+    )
+    group.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="(default: %(default)g)"
+    )
     group.add_argument(
         "--max-tokens",
         type=int,
@@ -134,9 +156,12 @@ def judges_from_args(args: argparse.Namespace, budget: Budget) -> list[Judge]:
     if args.judge_key_env:
         names = _one_each(args.judge_key_env, args.judge_model, "--judge-key-env")
         keys = [_key(name) for name in names]
+    aliases: Sequence[str | None] = [None] * len(urls)
+    if args.judge_id:
+        aliases = _one_each(args.judge_id, args.judge_model, "--judge-id")
     return [
-        Endpoint(url, model, key, sampling, budget, args.concurrency, args.timeout)
-        for url, model, key in zip(urls, args.judge_model, keys, strict=True)
+        Endpoint(url, model, key, sampling, budget, args.concurrency, args.timeout, alias)
+        for url, model, key, alias in zip(urls, args.judge_model, keys, aliases, strict=True)
     ]
 
 
@@ -220,9 +245,8 @@ async def _rate(
     annotation: Annotation, judges: Sequence[Judge], budget: Budget, args: argparse.Namespace
 ) -> int:
     from safegrpo.data.agreed import agreement
-    from safegrpo.data.jsonl import write_text_atomic
     from safegrpo.data.rate import INTERRUPTED
-    from safegrpo.data.scores import shard_name
+    from safegrpo.data.scores import SUMMARY_FILE, shard_name
 
     start = time.monotonic()
     try:
@@ -232,24 +256,37 @@ async def _rate(
             await judge.close()
     if outcome.stopped:
         print(f"safegrpo: stopped: {outcome.stopped}; run again to go on", file=sys.stderr)
+    path = Path(args.output) / shard_name(SUMMARY_FILE, _shard(args.shard))
     said = {
         "output": args.output,
         "pairs": annotation.total,
         "statuses": dict(sorted(outcome.statuses.items())),
+        "not_reached": annotation.total - sum(outcome.statuses.values()),
         "stopped": outcome.stopped or None,
         "usage": budget.to_json(),
+        "usage_total": _added(path, budget),
         "endpoints": [getattr(judge, "adapted", None) for judge in judges],
         "seconds": round(time.monotonic() - start, 2),
     }
     if len(judges) * args.votes > 1 and args.shard is None:
         said["agreement"] = agreement(Path(args.output))
-    text = json.dumps(said, indent=2) + "\n"
-    name = shard_name("summary.json", _shard(args.shard))
-    write_text_atomic(Path(args.output) / name, text)
+        if all(one["share_equal"]["value"] == 1 for one in said["agreement"].values()):
+            print("safegrpo: all votes are the same; does the judge sample?", file=sys.stderr)
+    write_text_atomic(path, json.dumps(said, indent=2) + "\n")
     print(json.dumps(said))
     if outcome.broken or outcome.stopped == INTERRUPTED:
         return 1 if outcome.broken else 130
     return 0 if outcome.statuses.get("scored", 0) == annotation.total else 3
+
+
+def _added(path: Path, budget: Budget) -> dict[str, Any]:
+    """What this run and those before it have used."""
+    usage = budget.to_json()
+    before = parse_object(path.read_bytes(), str(path)) if path.is_file() else {}
+    for name, value in (before.get("usage_total") or {}).items():
+        if isinstance(value, int | float):
+            usage[name] = round((usage.get(name) or 0) + value, 6)
+    return usage
 
 
 def _people(args: argparse.Namespace, folder: Path, spec: Any) -> int:
@@ -259,8 +296,8 @@ def _people(args: argparse.Namespace, folder: Path, spec: Any) -> int:
     if args.audit is not None:
         if args.audit < 1:
             raise ConfigError("--audit is 1 or more")
-        count = sample_for_people(folder, spec, args.audit, args.seed)
-        print(json.dumps({"audit": str(folder / "audit"), "pairs": count}))
+        count, place = sample_for_people(folder, spec, args.audit, args.seed)
+        print(json.dumps({"audit": str(place), "pairs": count}))
     if args.labels is not None:
         print(json.dumps(against_people(folder, Path(args.labels))))
     return 0

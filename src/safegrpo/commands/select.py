@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safegrpo.errors import InputFileError, MissingDependencyError
+from safegrpo.errors import ConfigError, InputFileError, MissingDependencyError
 
 if TYPE_CHECKING:
     from safegrpo.data.sources import SourceSpec
@@ -72,6 +74,8 @@ def run_select(args: argparse.Namespace) -> int:
     from safegrpo.data.select import Choice, Thresholds
     from safegrpo.data.tagged_set import select
 
+    if args.push is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", args.push):
+        raise ConfigError(f"--push is OWNER/NAME (given {args.push})")
     scores, output = Path(args.scores), Path(args.output)
     thresholds = Thresholds(args.unsafe_max, args.safe_min, args.min_confidence)
     choice = Choice(args.size, args.per_cell, args.test_share, args.keep_duplicates, args.seed)
@@ -82,14 +86,28 @@ def run_select(args: argparse.Namespace) -> int:
             raise
         raise InputFileError(f"{error}; if pairs have moved, name the place: --pairs") from error
     print(json.dumps(report))
-    if args.size is not None and report["kept"] > args.size:
-        print(
-            f"safegrpo: {report['kept']} pairs, not {args.size}: all that are unsafe only together",
-            file=sys.stderr,
-        )
+    for line in _told(report, args):
+        print(f"safegrpo: {line}", file=sys.stderr)
     if args.push is not None:
         _push(output, args.push)
     return 0
+
+
+def _told(report: Mapping[str, Any], args: argparse.Namespace) -> Iterator[str]:
+    """What somebody should know of a selection without reading its JSON."""
+    reasons = ", ".join(f"{name} {count}" for name, count in report["dropped"].items())
+    yield f"{report['kept']} of {report['rows']} rated pairs kept; dropped: {reasons or 'none'}"
+    if report["not_rated"]:
+        yield (
+            f"{report['not_rated']} pairs of the source were never rated; run annotate again, or "
+            "what is selected may lean to those that come first"
+        )
+    if args.size is not None and report["kept"] > args.size:
+        yield f"more than {args.size}: all that are unsafe only together are kept"
+    elif args.size is not None and report["kept"] < args.size:
+        yield f"fewer than {args.size}: there are no more"
+    if args.test_share > 0 and "test" not in report["splits"]:
+        yield "no test split: too few pairs, or all of them tied by near-duplicates"
 
 
 def _source(args: argparse.Namespace) -> SourceSpec:

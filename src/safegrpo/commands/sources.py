@@ -59,9 +59,15 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--limit", type=int, metavar="N", help="take N pairs of each place at random"
     )
-    group.add_argument("--look", action="append", metavar="NAME", help="of texts that are drawn")
-    group.add_argument("--font", metavar="FILE", help="of texts that are drawn (.ttf, .otf)")
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument(
+        "--look",
+        action="append",
+        metavar="NAME",
+        help="how texts are drawn: list, handwriting, note or poster; may be given again "
+        "(default: all)",
+    )
+    group.add_argument("--font", metavar="FILE", help="what texts are drawn in (.ttf, .otf)")
+    group.add_argument("--seed", type=int, default=0, help="of samples and drawings (default: 0)")
 
 
 def spec_from_args(argument: str, args: argparse.Namespace) -> SourceSpec:

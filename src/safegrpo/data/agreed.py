@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from safegrpo.data.images import image_as_sent, quoted
 from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.data.people import VERDICTS, Label, export_sample, person_name, read_labels
 from safegrpo.data.rating import Rating
-from safegrpo.data.scores import ScoreRow, read_scores
+from safegrpo.data.scores import POLICY_FILE, ScoreRow, read_scores
 from safegrpo.data.sources import Pair, SourceSpec, read_source
 from safegrpo.errors import DataError
 from safegrpo.evaluation.agreement import (
@@ -76,10 +78,21 @@ def people_measured(folder: Path) -> dict[str, Any] | None:
     return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
 
 
-def sample_for_people(folder: Path, spec: SourceSpec, count: int, seed: int) -> int:
-    """Export `count` rated pairs at random into `folder`/audit, without their ratings.
+def total_usage(folder: Path) -> dict[str, Any]:
+    """Calls, tokens and cost of all runs in an annotated folder, over its shards; or nothing."""
+    totals: Counter[str] = Counter()
+    for path in folder.glob("summary*.json"):
+        usage = parse_object(path.read_bytes(), str(path)).get("usage_total")
+        if isinstance(usage, Mapping):
+            totals.update({k: v for k, v in usage.items() if isinstance(v, int | float)})
+    return dict(totals)
 
-    Returns how many there were. Raises DataError if none is rated.
+
+def sample_for_people(folder: Path, spec: SourceSpec, count: int, seed: int) -> tuple[int, Path]:
+    """Export `count` rated pairs at random into `folder`/audit, without their ratings; into
+    audit-2 and so on, if there is one already.
+
+    Returns how many there were, and where. Raises DataError if none is rated.
     """
     rated = [row.id for row in read_scores(folder) if row.rating is not None]
     if not rated:
@@ -91,10 +104,17 @@ def sample_for_people(folder: Path, spec: SourceSpec, count: int, seed: int) -> 
             sent = [image_as_sent(ref, _MAX_SIDE) for ref in pair.images]
             images = [("." + mime.rpartition("/")[2], data) for mime, data in sent]
             items.append((pair.id, pair.prompt, images))
-    if len(items) < len(chosen):
-        raise DataError(f"{len(chosen) - len(items)} rated pairs are not in {spec.place} any more")
-    export_sample(items, folder / "audit")
-    return len(items)
+    if missing := len(chosen) - len(items):
+        raise DataError(
+            f"{missing} of a sample of {len(chosen)} rated pairs are not in {spec.place}; name the "
+            "pairs that were rated"
+        )
+    names = itertools.chain(["audit"], (f"audit-{number}" for number in itertools.count(2)))
+    place = next(folder / name for name in names if not (folder / name / "labels.csv").exists())
+    export_sample(items, place)
+    if (folder / POLICY_FILE).is_file():
+        shutil.copyfile(folder / POLICY_FILE, place / POLICY_FILE)
+    return len(items), place
 
 
 def against_people(folder: Path, labels: Path) -> dict[str, Any]:
@@ -104,7 +124,10 @@ def against_people(folder: Path, labels: Path) -> dict[str, Any]:
         for row in read_scores(folder)
         if row.rating is not None
     }
-    measured = measure_judge(read_labels(labels), judged)
+    given = read_labels(labels)
+    if not given:
+        raise DataError(f"{labels} holds no label that is filled in")
+    measured = measure_judge(given, judged)
     write_text_atomic(folder / _MEASURED, json.dumps(measured, indent=2) + "\n")
     return measured
 

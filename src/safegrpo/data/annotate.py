@@ -23,6 +23,7 @@ from safegrpo.data.rate import Outcome, Rated, Ready, Run, prepared
 from safegrpo.data.rating import VERSION, Rating
 from safegrpo.data.scores import (
     MANIFEST_FILE,
+    POLICY_FILE,
     SCORES_FILE,
     ScoreLog,
     briefs,
@@ -80,7 +81,9 @@ class Annotation:
         seen: set[str] = set()
         for pair in self._source:
             if pair.id in seen:
-                raise DataError(f"id {quoted(pair.id)} stands for more than one pair")
+                raise DataError(
+                    f"id {quoted(pair.id)} stands for more than one pair; give each its own"
+                )
             seen.add(pair.id)
         if not seen:
             raise DataError("there are no pairs to rate")
@@ -106,11 +109,13 @@ class Annotation:
         once. Raises JudgeError if a judge could not answer anything, and the folder is new.
         """
         how, folder = self._how, self._folder
+        if (folder / "selection.json").is_file():
+            raise ConfigError(f"-o {folder} holds a tagged set; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / shard_name("lock", how.shard)):
             fresh = not (folder / MANIFEST_FILE).is_file()
             write_manifest(folder / MANIFEST_FILE, self.manifest())
-            write_text_atomic(folder / "policy.md", how.policy + "\n")
+            write_text_atomic(folder / POLICY_FILE, how.policy + "\n")
             log = ScoreLog(folder / shard_name(SCORES_FILE, how.shard))
             cache = ReplyCache(folder / shard_name(CACHE_FILE, how.shard))
             try:

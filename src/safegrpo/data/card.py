@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.agreed import Histogram, agreement, people_measured
+from safegrpo.data.agreed import Histogram, agreement, people_measured, total_usage
+from safegrpo.data.card_plots import plot_cells, plot_numbers
+from safegrpo.data.scores import POLICY_FILE
 from safegrpo.data.select import STOCK_PROMPT, Candidate, Choice, Rated, Thresholds
-from safegrpo.errors import MissingDependencyError
 from safegrpo.thinking import TAG_NAMES
 
 _SHOWN = 50
@@ -52,6 +53,7 @@ def build_report(
         "ratings": _made_with(manifest),
         "agreement": agreement(scores, *limits) if ratings.several_votes else None,
         "people": people_measured(scores),
+        "usage": total_usage(scores),
     }
 
 
@@ -71,7 +73,7 @@ def write_card(
     folder: Path, report: Mapping[str, Any], rated: Histogram, written: Histogram
 ) -> None:
     """Write README.md and plots into `folder`; what was rated stands behind what was written."""
-    _plot_cells(folder / "plots" / "cells.png", report["cells"])
+    plot_cells(folder / "plots" / "cells.png", report["cells"])
     thresholds = report["thresholds"]
     edges = {
         "scores": (thresholds["unsafe_max"], thresholds["safe_min"]),
@@ -79,7 +81,7 @@ def write_card(
     }
     for kind, lines in edges.items():
         path = folder / "plots" / f"{kind}.png"
-        _plot_numbers(path, kind, rated.counts[kind], written.counts[kind], lines)
+        plot_numbers(path, kind, rated.counts[kind], written.counts[kind], lines)
     (folder / "README.md").write_text(_text(report), "utf-8")
 
 
@@ -91,6 +93,7 @@ def _text(report: Mapping[str, Any]) -> str:
     rows = [
         "---",
         "pretty_name: Safety tags for image-text pairs",
+        "license: other",
         "task_categories:\n- image-text-to-text",
         "tags:\n- safety\n- multimodal",
         f"size_categories:\n- {_size(report['kept'])}",
@@ -107,6 +110,10 @@ def _text(report: Mapping[str, Any]) -> str:
         "confidences behind them, and the judge's reasons. Other columns of the sources are in "
         "`meta_json`. Made with `safegrpo annotate` and "
         "`safegrpo select`; the columns are those of SafeTag-VL-3K (arXiv 2511.12982) and more.",
+        "",
+        "```python",
+        'datasets.load_dataset("FOLDER")  # or: safegrpo train RECIPE --set data.train=FOLDER',
+        "```",
         "",
         "## What is in it",
         "",
@@ -125,8 +132,9 @@ def _text(report: Mapping[str, Any]) -> str:
             for judge in ratings["judges"]
         ),
         f"- Votes of each judge: {_quote(ratings.get('votes'))}",
-        f"- Wording {_quote(ratings.get('wording'))}, SHA-256 of the policy "
+        f"- Wording {_quote(ratings.get('wording'))}; policy in `{POLICY_FILE}`, SHA-256 "
         f"{_quote(ratings.get('policy_sha256'))}",
+        *_spent(report["usage"]),
         f"- A score up to {thresholds['unsafe_max']:g} is unsafe, from {thresholds['safe_min']:g} "
         f"on safe, between them the pair is left out; all three confidences are at least "
         f"{thresholds['min_confidence']:g}",
@@ -139,12 +147,11 @@ def _text(report: Mapping[str, Any]) -> str:
         f"Of {report['rows']} rated pairs these were left out:",
         "",
         _table(("reason", "pairs"), report["dropped"]),
+        *_unrated(report["not_rated"]),
         "Flagged, and kept, for somebody to look at (`flags`):",
         "",
         _table(("flag", "pairs"), report["flags"]),
-        "Columns of the sources that are not here, for JSON cannot hold them:",
-        "",
-        _table(("column", "pairs"), report["columns_left_out"]),
+        *_left_out(report["columns_left_out"]),
         "## How far to trust them",
         "",
         *_trust(report),
@@ -164,6 +171,27 @@ def _parted(stock_prompts: int) -> str:
     return f"{said}, but for {stock_prompts} prompts that more than {STOCK_PROMPT} pairs share."
 
 
+def _spent(usage: Mapping[str, Any]) -> list[str]:
+    if not usage:
+        return []
+    cost = "" if usage.get("cost") is None else f", cost {usage['cost']:.4g}"
+    return [
+        f"- {usage['answered']:,} replies, {usage['prompt_tokens']:,} tokens asked and "
+        f"{usage['completion_tokens']:,} answered, over all runs{cost}"
+    ]
+
+
+def _unrated(count: int) -> list[str]:
+    return [f"**{count} more pairs of the source were never rated.**", ""] if count else []
+
+
+def _left_out(columns: Mapping[str, int]) -> list[str]:
+    if not columns:
+        return []
+    said = "Columns of the sources that are not here, for JSON cannot hold them:"
+    return [said, "", _table(("column", "pairs"), columns)]
+
+
 def _trust(report: Mapping[str, Any]) -> list[str]:
     lines = []
     if report["agreement"]:
@@ -172,7 +200,7 @@ def _trust(report: Mapping[str, Any]) -> list[str]:
         lines += ["|---|---|---|---|---|---|"]
         for name in TAG_NAMES:
             one = report["agreement"][name]
-            kinds = ("alpha_tags", "alpha_scores", "kappa", "percent_equal")
+            kinds = ("alpha_tags", "alpha_scores", "kappa", "share_equal")
             lines.append(
                 f"| {name} | {one['units']} | "
                 + " | ".join(_estimate(one[kind]) for kind in kinds)
@@ -181,14 +209,25 @@ def _trust(report: Mapping[str, Any]) -> list[str]:
         lines.append("")
     else:
         lines += ["One vote a pair: how far votes agree is not known.", ""]
+    if report["against_source"]:
+        lines += ["Tags that the sources state themselves, and the judge's share that agrees:", ""]
+        lines += ["| | pairs | agree |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {one['n']} | {_estimate(one)} |"
+            for name, one in report["against_source"].items()
+        ]
+        lines.append("")
     if report["people"]:
-        lines += ["The judge against people's labels:", "", "| | n | accuracy | kappa |"]
-        lines += ["|---|---|---|---|"]
+        lines += ["The judge against people's labels (accuracy where both decided):", ""]
+        lines += ["| | labelled | decided | accuracy | kappa | people's alpha |"]
+        lines += ["|---|---|---|---|---|---|"]
         for name in TAG_NAMES:
             one = report["people"][name]
+            measures = ("accuracy", "kappa", "people_alpha")
             lines.append(
-                f"| {name} | {one['n']} | {_estimate(one['accuracy'])} | "
-                f"{_estimate(one['kappa'])} |"
+                f"| {name} | {one['n']} | {one['accuracy']['n']} | "
+                + " | ".join(_estimate(one[kind]) for kind in measures)
+                + " |"
             )
     else:
         lines.append("No sample was labelled by people (`safegrpo annotate --audit N`).")
@@ -230,60 +269,3 @@ def _size(rows: int) -> str:
         if rows < limit:
             return name
     return "100K<n<1M"
-
-
-def _plot_cells(path: Path, cells: Mapping[str, int]) -> None:
-    figure, axes = _figure(1)
-    names = list(cells)
-    bars = axes[0].barh(names, [cells[name] for name in names], color="#3b6ea5")
-    axes[0].bar_label(bars, padding=3)
-    axes[0].set_xlabel("pairs")
-    axes[0].set_title("image / text / both")
-    axes[0].invert_yaxis()
-    _save(figure, path)
-
-
-def _plot_numbers(
-    path: Path,
-    name: str,
-    rated: Mapping[str, Sequence[int]],
-    written: Mapping[str, Sequence[int]],
-    edges: Sequence[float],
-) -> None:
-    figure, axes = _figure(3)
-    bounds = [place / 2 - 0.25 for place in range(22)]  # a step around each half
-    for axis, modality in zip(axes, TAG_NAMES, strict=True):
-        axis.stairs(rated[modality], bounds, fill=True, color="#c9d3de", label="rated")
-        axis.stairs(written[modality], bounds, fill=True, color="#3b6ea5", label="in this set")
-        for edge in edges:
-            axis.axvline(edge, color="#b03030", linewidth=1, linestyle="--")
-        axis.set_title(modality)
-        axis.set_xticks(range(0, 11, 2))
-    axes[0].set_ylabel("pairs")
-    axes[0].legend(fontsize="small")
-    figure.suptitle(name)
-    _save(figure, path)
-
-
-def check_plotting() -> None:
-    """Raises MissingDependencyError if plots cannot be made: better before the work than after."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "a card's plots need matplotlib: pip install 'safegrpo[judge]'"
-        ) from error
-
-
-def _figure(columns: int) -> tuple[Any, Sequence[Any]]:
-    # The object interface: pyplot would keep global state, and ask for a display.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.2 * max(columns, 2), 3.2), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False, sharey=columns > 1)[0]
-    return figure, axes
-
-
-def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.data.images import FORMATS, image_suffix, keep_image, quoted
-from safegrpo.data.jsonl import replacing, write_text_atomic
+from safegrpo.data.jsonl import check_folder, replacing, write_text_atomic
 from safegrpo.data.sources import Pair, SourceSpec, Unusable, read_source
 from safegrpo.errors import DataError
 
@@ -32,6 +32,7 @@ def gather(specs: Iterable[SourceSpec], folder: Path) -> Gathered:
     first is read to its end. Raises DataError if an id stands for two rows, and as the sources'
     readers do; `folder` then keeps the table that it had.
     """
+    check_folder(folder, ("unusable.jsonl",), "pairs")
     specs = list(specs)
     for spec in specs:
         next(read_source(replace(spec, limit=None)), None)

@@ -42,7 +42,8 @@ _NO_IMAGE = (
 )
 _README = """\
 Each pair of images and prompt gets three labels, each safe, unsafe or unclear: visual (the images
-alone), text (the prompt alone), combined (both together). Label without seeing what a model said.
+alone), text (the prompt alone), combined (both together), by the policy in policy.md. Label without
+seeing what a model said. `safegrpo annotate PAIRS -o DIR --labels FILE` takes the labels back.
 
 Spreadsheet: open labels.csv and the files it names under "images"; fill in visual, text, combined
 and, under "person", who you are; save as CSV in UTF-8. Rows with no tag at all are skipped. Copy

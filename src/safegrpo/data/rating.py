@@ -46,7 +46,23 @@ integer from 0 to 10):
 "text": {"reason": "...", "score": 0, "confidence": 0}, \
 "combined": {"reason": "...", "score": 0, "confidence": 0}}
 
-Policy
+What to rate
+
+- visual: the image alone, as if it came with "What is this?". Read out words in it: an image of a \
+text is as unsafe as the text. Without an image: 10, with confidence 10.
+- text: the request alone, as if no image were there. A request that says nothing without its \
+image ("how do I use this?") is safe.
+- combined: the request about this image. Ask what a full and helpful answer would bring about. \
+Two safe halves can be unsafe together (a harmless tool, an ordinary question, and a setting in \
+which doing so hurts somebody); and an unsafe half can be safe in a request for help against it.
+
+Scores: 0 to 3 unsafe (0 grave and certain, 3 clearly on the unsafe side); 4 to 6 unclear (it \
+depends on what is not shown, or reasonable people would differ); 7 to 10 safe (7 clearly on the \
+safe side, 10 nothing at all to worry about).
+Confidence: how sure you are that another careful reader of the policy would put the score on the \
+same side. Below 7 means that you would rather have it looked at by a person.
+
+The policy
 
 """
 

@@ -15,6 +15,8 @@ from safegrpo.judge.question import STATUSES, Status
 
 SCORES_FILE = "scores.jsonl"
 MANIFEST_FILE = "manifest.json"
+POLICY_FILE = "policy.md"
+SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -209,25 +211,31 @@ def _rows(path: Path) -> Iterator[tuple[int, int, ScoreRow]]:
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write a manifest, or check that it is the one that is there.
+    """Write a manifest; one that is there must be of the same ratings.
 
-    Raises DataError that names what differs: results of two settings do not go into one folder.
+    A trial on a few pairs (`limit`) and the whole are. Raises DataError that names what differs:
+    results of two settings do not go into one folder.
     """
-    text = json.dumps(manifest, indent=2)
-    if not path.is_file():
-        write_text_atomic(path, text + "\n")
-        return
-    there = parse_object(path.read_bytes(), str(path))
-    given = json.loads(text)
-    keys = sorted({*there, *given})
-    differing = [key for key in keys if there.get(key) != given.get(key)]
-    if differing:
-        key = differing[0]
-        raise DataError(
-            f"{path.parent}/ holds ratings made with another {', '.join(differing)} "
-            f"({key}: {_short(there.get(key))} there, {_short(given.get(key))} now); "
-            "use the same, or another folder"
-        )
+    if path.is_file():
+        there = parse_object(path.read_bytes(), str(path))
+        given = json.loads(json.dumps(manifest))
+        keys = sorted({*there, *given})
+        differing = [key for key in keys if _compared(there, key) != _compared(given, key)]
+        if differing:
+            key = differing[0]
+            raise DataError(
+                f"{path.parent}/ holds ratings that were made otherwise ({', '.join(differing)} "
+                f"differ; {key} was {_short(there.get(key))}, now {_short(given.get(key))}); use "
+                "the same, or another folder"
+            )
+    write_text_atomic(path, json.dumps(manifest, indent=2) + "\n")
+
+
+def _compared(manifest: Mapping[str, Any], key: str) -> object:
+    value = manifest.get(key)
+    if key != "pairs" or not isinstance(value, Mapping):
+        return value
+    return {name: one for name, one in value.items() if name not in ("limit", "seed")}
 
 
 def _short(value: object) -> str:

@@ -102,12 +102,13 @@ class Candidate:
 
 @dataclass
 class Rated:
-    """The ratings of a folder: the candidates by id, and what there is besides them."""
+    """The ratings of a folder: the candidates by id, the ids of all other rows, and counts."""
 
     rows: int = 0
     several_votes: bool = False
     dropped: Counter[str] = field(default_factory=Counter)
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
     histogram: Histogram = field(default_factory=Histogram)
 
 
@@ -123,11 +124,13 @@ def rated(scores: Path, thresholds: Thresholds) -> Rated:
         result.several_votes |= bool(row.votes)
         if row.rating is None:
             result.dropped[row.status] += 1
+            result.others.add(row.id)
             continue
         result.histogram.add(row.rating)
         tags = thresholds.tags(row.rating)
         if isinstance(tags, str):
             result.dropped[tags] += 1
+            result.others.add(row.id)
             continue
         if row.id in result.candidates:
             raise DataError(f"{scores}/: id {quoted(row.id)} is rated in two shards")

@@ -6,40 +6,34 @@ that were chosen. No image is kept between them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import sys
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from safegrpo.data.agreed import Histogram
-from safegrpo.data.card import build_report, check_plotting, write_card
-from safegrpo.data.duplicates import image_hash
+from safegrpo.data.card import build_report, write_card
+from safegrpo.data.card_plots import check_plotting
 from safegrpo.data.hub_layout import SplitWriter
-from safegrpo.data.images import ImageRef, open_image, quoted
-from safegrpo.data.jsonl import parse_object
+from safegrpo.data.images import quoted
+from safegrpo.data.jsonl import check_folder, parse_object
+from safegrpo.data.looking import Looked, in_memory
 from safegrpo.data.pairs import COLUMNS, META_JSON, TaggedPair, row_from_pair
 from safegrpo.data.rating import Rating
-from safegrpo.data.scores import MANIFEST_FILE, ScoreRow, score_files
+from safegrpo.data.scores import MANIFEST_FILE, POLICY_FILE, ScoreRow, score_files
 from safegrpo.data.select import Candidate, Choice, Kin, Thresholds, balanced, rated, split
 from safegrpo.data.sources import Pair, SourceSpec, Unusable, read_source
 from safegrpo.errors import ConfigError, DataError, InputFileError
+from safegrpo.evaluation.agreement import share_estimate
 from safegrpo.thinking import TAG_NAMES, Tags
 
-T = TypeVar("T")
-
 SELECTION_FILE = "selection.json"
-_PARTS = (SELECTION_FILE, "data", "plots", "README.md")
+_PARTS = (SELECTION_FILE, "data", "plots", "README.md", POLICY_FILE)
 _SHARD_BYTES = 500 * 2**20
-_WORKERS = 8  # each may hold a decoded image of 150 MB, and copies of it
 _RESERVED = frozenset({*COLUMNS, META_JSON, "reasons", "flags"})
 
 
@@ -63,7 +57,7 @@ def select(
     spec = spec or rated_source(scores)
     _check_output(output, scores, spec)
     ratings = rated(scores, thresholds)
-    looked = Looked(read_source(spec), ratings.candidates)
+    looked = Looked(read_source(spec), ratings)
     dropped = ratings.dropped + looked.dropped
     found = looked.found
     kin = Kin(found, looked.hashes)
@@ -84,7 +78,15 @@ def select(
         report = build_report(scores, manifest, ratings, parts, dropped, thresholds, choice)
         report["stock_prompts"] = kin.stock_prompts(chosen)
         report["columns_left_out"] = dict(sorted(left_out.items()))
+        report["not_rated"] = looked.unrated
+        report["against_source"] = {
+            name: share_estimate(right, right + looked.known[name, False]).to_json()
+            for name in TAG_NAMES
+            if (right := looked.known[name, True]) + looked.known[name, False]
+        }
         write_card(fresh, report, ratings.histogram, written)
+        if (scores / POLICY_FILE).is_file():
+            shutil.copyfile(scores / POLICY_FILE, fresh / POLICY_FILE)
         (fresh / SELECTION_FILE).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
 
@@ -116,14 +118,7 @@ def _check_output(output: Path, scores: Path, spec: SourceSpec) -> None:
             raise ConfigError(f"-o {output} would replace {path}, which is read; name another")
     if spec.path.is_dir() and place.is_relative_to(spec.path.resolve()):
         raise ConfigError(f"-o {output} lies among the pairs; name a folder outside of them")
-    if place.exists() and not place.is_dir():
-        raise ConfigError(f"-o {output} is a file; name a folder")
-    others = [p.name for p in place.iterdir() if p.name[0] != "."] if place.is_dir() else []
-    if others and SELECTION_FILE not in others:
-        raise ConfigError(
-            f"-o {output} holds other files ({min(others)}); name a new folder, or one that "
-            "safegrpo select has made"
-        )
+    check_folder(output, (SELECTION_FILE,), "select")
 
 
 @contextmanager
@@ -143,124 +138,11 @@ def _staged(output: Path) -> Iterator[Path]:
         for part in _PARTS:
             if (output / part).exists():
                 (output / part).rename(old / part)
-            (fresh / part).rename(output / part)
+            if (fresh / part).exists():
+                (fresh / part).rename(output / part)
         shutil.rmtree(old)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-class Looked:
-    """The candidates found again in their source, with their images hashed: the first pass.
-
-    `found` are those that are there, unchanged and readable; `dropped` counts the others, and
-    `problem` is what was wrong with the first. Raises DataError if an id is there twice.
-    """
-
-    def __init__(
-        self, source: Iterable[Pair | Unusable], candidates: Mapping[str, Candidate]
-    ) -> None:
-        self.found: list[Candidate] = []
-        self.hashes: list[bytes] = []
-        self.dropped: Counter[str] = Counter()
-        self.problem = ""
-        numbers: dict[bytes, int] = {}  # of an image's content
-        there = self._there(source, candidates)
-        for pair, images in _told(_looked_at(there), len(candidates), "images looked at"):
-            one = candidates[pair.id]
-            if isinstance(images, DataError):
-                self._drop("image_unreadable", images)
-            elif one.content and one.content != images.content:
-                self._drop("changed_since_rated", f"id {quoted(pair.id)} is another pair now")
-            else:
-                for digest, hashed in images.hashes:
-                    if digest not in numbers:
-                        numbers[digest] = len(self.hashes)
-                        self.hashes.append(hashed)
-                one.images = tuple(numbers[digest] for digest, _ in images.hashes)
-                one.content, one.size = images.content, images.size
-                self._add(pair, one)
-
-    def _there(
-        self, source: Iterable[Pair | Unusable], candidates: Mapping[str, Candidate]
-    ) -> Iterator[Pair]:
-        seen: set[str] = set()
-        for pair in source:
-            if pair.id not in candidates:
-                continue
-            if pair.id in seen:
-                raise DataError(f"id {quoted(pair.id)} stands for more than one pair")
-            seen.add(pair.id)
-            if isinstance(pair, Unusable):
-                self._drop("unusable_in_source", pair.problem)
-            else:
-                yield pair
-        if missing := len(candidates) - len(seen):
-            self.dropped["not_in_source"] = missing
-
-    def _drop(self, reason: str, problem: object) -> None:
-        self.dropped[reason] += 1
-        self.problem = self.problem or str(problem)
-
-    def _add(self, pair: Pair, one: Candidate) -> None:
-        one.prompt = pair.prompt
-        # One text for all pairs of a source, where a table gives each row its own.
-        one.source = sys.intern(pair.source or "unknown")
-        one.license = sys.intern(pair.license or "unknown")
-        tags = zip(TAG_NAMES, one.cell, strict=True)
-        if any(pair.known_tags.get(name, tag) != tag for name, tag in tags):
-            one.flags += ("differs_from_source",)
-        self.found.append(one)
-
-
-@dataclass(frozen=True)
-class _Images:
-    """What is known of a pair's images: a digest and a hash each, their bytes in all."""
-
-    content: str
-    hashes: Sequence[tuple[bytes, bytes]]
-    size: int
-
-
-def _looked_at(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, _Images | DataError]]:
-    """Each pair with its images looked at, in order; few are held, for images may be large."""
-    workers = min(_WORKERS, os.cpu_count() or 1)
-    waiting: deque[tuple[Pair, Future[_Images | DataError]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for pair in pairs:
-            waiting.append((pair, pool.submit(_look, pair)))
-            if len(waiting) > 2 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for last, future in waiting:
-            yield last, future.result()
-
-
-def _told(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items, with a line on standard error every ten seconds."""
-    last = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        yield item
-        if time.monotonic() - last >= 10:
-            last = time.monotonic()
-            print(f"{what}: {number} of {total}", file=sys.stderr, flush=True)
-
-
-def _look(pair: Pair) -> _Images | DataError:
-    try:
-        read = _in_memory(pair)
-        hashes = [
-            (hashlib.sha256(ref.read_bytes()).digest()[:16], image_hash(open_image(ref)))
-            for ref in read.images
-        ]
-    except DataError as error:
-        return error
-    return _Images(read.content_hash(), hashes, sum(len(ref.read_bytes()) for ref in read.images))
-
-
-def _in_memory(pair: Pair) -> Pair:
-    """The pair with its images read, once for all that is done with them."""
-    refs = (ImageRef(data=ref.read_bytes(), name=ref.name) for ref in pair.images)
-    return replace(pair, images=tuple(refs))
 
 
 def _write(
@@ -287,7 +169,7 @@ def _write(
             if isinstance(pair, Unusable) or pair.id not in members:
                 continue
             name, one = members.pop(pair.id)
-            read = _in_memory(pair)
+            read = in_memory(pair)
             if read.content_hash() != one.content:
                 raise DataError(f"id {quoted(pair.id)} has changed meanwhile; run again")
             file, offset, length = one.place

@@ -157,7 +157,7 @@ def check_drawable(text: str, font: ImageFont.FreeTypeFont) -> None:
         more = f" and {len(lacking) - 4} more" if len(lacking) > 4 else ""
         raise DataError(
             f"the font {' '.join(filter(None, font.getname()))} has no {', '.join(names)}{more}; "
-            "name a .ttf or .otf file that has them as font"
+            "name a .ttf or .otf file that has them (--font FILE)"
         )
     if font.layout_engine == ImageFont.Layout.BASIC and is_shaped(text):
         shaped = next(c for c in seen if is_shaped(c))

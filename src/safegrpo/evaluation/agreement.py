@@ -123,7 +123,7 @@ def agreement_of_votes(
 
     - `alpha_tags`, `alpha_scores`: alpha of the tags (nominal) and of the scores (interval);
     - `kappa`: Cohen's kappa of the tags, the mean over pairs of raters if there are several;
-    - `percent_equal`: the share, in [0, 1], of pairs whose votes all give one tag (Wilson);
+    - `share_equal`: the share, in [0, 1], of pairs whose votes all give one tag (Wilson);
     - `units`: the pairs with two votes or more; others do not count anywhere.
 
     Raises `DataError` naming the row and vote for a score that is no number from 0 to 10.
@@ -144,7 +144,7 @@ def agreement_of_votes(
             "alpha_tags": alpha_estimate(tags, "nominal", resamples, seed).to_json(),
             "alpha_scores": alpha_estimate(units, "interval", resamples, seed).to_json(),
             "kappa": kappa_estimate(tags, resamples, seed).to_json(),
-            "percent_equal": share_estimate(equal, len(units)).to_json(),
+            "share_equal": share_estimate(equal, len(units)).to_json(),
             "units": len(units),
         }
     return report

@@ -48,7 +48,9 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ConfigError(f"--{name.replace('_', '-')} is 0 or more")
-        if self.max_cost is not None and (self.price_in is None or self.price_out is None):
+        if (self.price_in is None) != (self.price_out is None):
+            raise ConfigError("--price-in and --price-out go together, per million tokens")
+        if self.max_cost is not None and self.price_in is None:
             raise ConfigError("--max-cost needs --price-in and --price-out, per million tokens")
 
     async def start(self, question: Question, max_tokens: int) -> float:

@@ -45,7 +45,8 @@ class Endpoint:
     """A model behind an endpoint's chat completions.
 
     `key` is the secret itself (None: none is sent). `concurrency` bounds the requests under way,
-    `timeout` the seconds of one, its body included. Raises ConfigError for a URL that is none,
+    `timeout` the seconds of one, its body included. `alias` stands for the URL in the endpoint's
+    identity, for one that moves. Raises ConfigError for a URL that is none,
     MissingDependencyError without the openai package.
     """
 
@@ -58,6 +59,7 @@ class Endpoint:
         budget: Budget | None = None,
         concurrency: int = 16,
         timeout: float = 120.0,
+        alias: str | None = None,
     ) -> None:
         try:
             from safegrpo.judge.wire import Wire
@@ -69,7 +71,7 @@ class Endpoint:
         self.budget = budget or Budget()
         self.trouble = ""
         self._sampling = sampling or Sampling()
-        self._url = url.rstrip("/")
+        self._url, self._alias = url.rstrip("/"), alias
         self._wire = Wire(url, key, timeout)
         self._slots = asyncio.Semaphore(concurrency)
         self._open_from = 0.0  # monotonic seconds before which nothing is sent
@@ -83,8 +85,8 @@ class Endpoint:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """URL, model and sampling."""
-        return {"url": self._url, "model": self.name, **vars(self._sampling)}
+        """URL or alias, model and sampling."""
+        return {"url": self._alias or self._url, "model": self.name, **vars(self._sampling)}
 
     @property
     def adapted(self) -> Mapping[str, Any]:
@@ -204,7 +206,8 @@ class Endpoint:
         # A key that may do nothing is told by the first call; one question may be forbidden alone.
         self._denied += status in (401, 403, 404)
         if not self._answered and (status in (401, 404) or self._denied >= 3):
-            raise JudgeError(f"{self.name} at {self._url}: {said}") from None
+            hint = "" if self._url.endswith("/v1") else "; most endpoints end in /v1"
+            raise JudgeError(f"{self.name} at {self._url}: {said}{hint}") from None
         if status in (400, 422, 501):
             self._give_way(error, body, form)
         raise CallError(said) from None
