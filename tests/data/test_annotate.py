@@ -1,5 +1,6 @@
 """Ratings of pairs: every pair ends in one row, and nothing is paid for twice."""
 
+import io
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from judge.fault_server import running_server
 from PIL import Image
 
 from safegrpo.cli import main
+from safegrpo.data.images import ImageRef, image_as_sent
 from safegrpo.data.rating import rating_question
 from safegrpo.judge import endpoint
 
@@ -231,10 +233,10 @@ def test_hostile_pairs_are_skipped_with_a_reason_and_never_sent(tmp_path: Path) 
 def test_only_the_first_frame_of_an_animation_is_sent(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (40, 40), color) for color in ("white", "black")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    row = {"id": "item-0", "images": ["a.gif"], "prompt": "item-0"}
-    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
-    with running_server() as server:
-        assert annotate(tmp_path / "pairs.jsonl", tmp_path / "out", server.url) == 0
+    mime, sent = image_as_sent(ImageRef(path=tmp_path / "a.gif"), 1000)
+    with Image.open(io.BytesIO(sent)) as image:
+        assert (mime, getattr(image, "n_frames", 1)) == ("image/png", 1)
+        assert image.convert("RGB").getpixel((3, 3)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ async def ask(server, judge):
 
 
 def read(reply):
-    return own_object(reply.text, Rating.from_reply, "", False)
+    return own_object(reply.text, Rating.from_reply)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A real server, and a model in this process: pairs with images rated from end to end."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 from PIL import Image
 
 from safegrpo.cli import main
+from safegrpo.data.rating import rating_question
+from safegrpo.judge.endpoint import Sampling
+from safegrpo.judge.local import LocalJudge
 from safegrpo.microcosm import SHIPPED
 
 from .tiny_llava import save_tiny_llava
@@ -91,3 +95,28 @@ def test_a_model_that_was_never_taught_to_judge_is_unparseable(tmp_path: Path, c
     code, _, rows = rate(capsys, write_pairs(tmp_path), tmp_path / "out", *judge)
     assert code == 3
     assert {row["status"] for row in rows} <= {"unparseable", "refused"}
+
+
+def test_a_failing_model_ends_every_call_and_hangs_none(tmp_path: Path, monkeypatch) -> None:
+    save_tiny_llava(tmp_path / "judge", REPLY)
+    judge = LocalJudge(str(tmp_path / "judge"), batch_size=2)
+
+    def out_of_memory(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(judge, "_generate", out_of_memory)
+
+    async def go():
+        asked = [judge.ask(rating_question(f"item {i}", [], "policy")) for i in range(5)]
+        return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 10)
+
+    assert [str(one) for one in asyncio.run(go())] == ["out of memory"] * 5
+
+
+def test_a_reply_as_long_as_allowed_was_cut(tmp_path: Path) -> None:
+    judge = LocalJudge(str(SHIPPED), Sampling(max_tokens=4))
+
+    async def go():
+        return await judge.ask(rating_question("What is this?", [], "policy"))
+
+    assert asyncio.run(go()).finish == "length"

@@ -135,7 +135,7 @@ def test_messages_that_quote_a_question_change_nothing() -> None:
     assert len(heads) == 3
 
 
-def test_an_endpoint_that_fails_them_all_is_given_up_and_too_large_questions_are_not() -> None:
+def test_questions_that_are_too_large_end_no_run() -> None:
     large = answer({"error": {"message": "too large"}}, "413 Payload Too Large")
     (found, _) = asked(answer(), *[large] * 25, answer(), times=27)
     assert [type(one) for one in found[1:26]] == [CallError] * 25
@@ -159,6 +159,39 @@ def test_a_url_that_is_none_is_told(url: str) -> None:
         Endpoint(url, "judge")
 
 
+def test_a_balance_that_is_spent_ends_a_run() -> None:
+    spent = answer({"error": {"message": "insufficient balance"}}, "402 Payment Required")
+    (found, heads) = asked(answer(), spent, times=2)
+    assert isinstance(found[1], JudgeError) and len(heads) == 2
+
+
+def test_an_endpoint_that_takes_no_question_is_given_up() -> None:
+    unknown = answer({"error": {"message": "no such model"}}, "400 Bad Request")
+    (found, _) = asked(unknown, times=20)
+    assert [type(one) for one in found] == [CallError] * 19 + [JudgeError]
+
+
+def test_a_halted_endpoint_waits_for_nothing() -> None:
+    async def go():
+        limited = answer(
+            {"error": {"message": "slow"}}, "429 Too Many", "application/json", "Retry-After: 60"
+        )
+        server = await asyncio.start_server(
+            lambda _, writer: (writer.write(limited), writer.close()), "127.0.0.1", 0
+        )
+        port = server.sockets[0].getsockname()[1]
+        judge = Endpoint(f"http://127.0.0.1:{port}/v1", "judge", timeout=5)
+        waiting = asyncio.create_task(judge.ask(question()))
+        await asyncio.sleep(0.3)
+        judge.halt()
+        with pytest.raises(CallError, match="interrupted"):
+            await asyncio.wait_for(waiting, 5)
+        await judge.close()
+        server.close()
+
+    asyncio.run(go())
+
+
 HIDDEN = [
     KEY,
     " ".join(KEY),
@@ -180,4 +213,9 @@ def test_the_key_is_blotted_out_in_every_form(shown: str) -> None:
 def test_a_stand_in_for_a_key_is_a_word_like_any_other() -> None:
     assert Secret("EMPTY").blot("the list is EMPTY") == "the list is EMPTY"
     assert Secret(None).blot("none") == "none"
-    assert Secret(KEY).blot('{"a": "\\u0022\\u00e9\\n"}') == '{"a": "\\u0022\\u00e9\\n"}'
+    for text in (r'{"a": "\u0022\u00e9\n"}', r'{"a": "it hides \\u0063 and \\\\u0062"}'):
+        assert Secret(KEY).blot(text) == text
+
+
+def test_a_key_with_spaces_is_blotted_in_bounded_time() -> None:
+    assert Secret("a     bcdefg").blot("a" + " " * 3000) == "a" + " " * 3000

@@ -204,7 +204,7 @@ def _key(name: str) -> str:
     key = os.environ.get(name, "").strip()
     if not key:
         raise ConfigError(f"--judge-key-env: no environment variable {name}, or it is empty")
-    if not (key.isascii() and key.isprintable()):
+    if not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(f"--judge-key-env: {name} holds what cannot be a key")
     return key
 
@@ -212,7 +212,7 @@ def _key(name: str) -> str:
 def run_annotate(args: argparse.Namespace) -> int:
     """Rate the pairs; 3 if some are left without a rating, 1 if the judge broke down midway."""
     from safegrpo.data.annotate import Annotation
-    from safegrpo.data.rate import Rated
+    from safegrpo.data.rate import Asking
     from safegrpo.data.rating import load_policy
     from safegrpo.data.sources import read_source
     from safegrpo.judge.budget import Budget
@@ -224,7 +224,7 @@ def run_annotate(args: argparse.Namespace) -> int:
     if args.votes > 1 and args.temperature == 0:
         raise ConfigError("--votes at temperature 0 all say the same; give a --temperature")
     budget = Budget(args.max_calls, args.max_cost, args.price_in, args.price_out)
-    how = Rated(load_policy(args.policy), args.votes, args.max_side, _shard(args.shard))
+    how = Asking(load_policy(args.policy), args.votes, args.max_side, _shard(args.shard))
     judges = judges_from_args(args, budget)
 
     class Source:
@@ -265,7 +265,7 @@ async def _rate(
         "stopped": outcome.stopped or None,
         "usage": budget.to_json(),
         "usage_total": _added(path, budget),
-        "endpoints": [getattr(judge, "adapted", None) for judge in judges],
+        "endpoints": [dict(judge.adapted) for judge in judges],
         "seconds": round(time.monotonic() - start, 2),
     }
     if len(judges) * args.votes > 1 and args.shard is None:

@@ -15,7 +15,7 @@ from safegrpo.data.images import image_as_sent, quoted
 from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.data.people import VERDICTS, Label, export_sample, person_name, read_labels
 from safegrpo.data.rating import Rating
-from safegrpo.data.scores import POLICY_FILE, ScoreRow, read_scores
+from safegrpo.data.scores import MANIFEST_FILE, POLICY_FILE, ScoreRow, read_scores
 from safegrpo.data.sources import Pair, SourceSpec, read_source
 from safegrpo.errors import DataError
 from safegrpo.evaluation.agreement import (
@@ -97,11 +97,14 @@ def sample_for_people(folder: Path, spec: SourceSpec, count: int, seed: int) -> 
     rated = [row.id for row in read_scores(folder) if row.rating is not None]
     if not rated:
         raise DataError(f"{folder}/ holds no rated pair")
+    manifest = folder / MANIFEST_FILE
+    said = parse_object(manifest.read_bytes(), str(manifest)) if manifest.is_file() else {}
+    side = int(said.get("max_side") or _MAX_SIDE)  # people see what the judge has seen
     chosen = set(random.Random(seed).sample(sorted(rated), min(count, len(rated))))
     items = []
     for pair in read_source(spec):
         if isinstance(pair, Pair) and pair.id in chosen:
-            sent = [image_as_sent(ref, _MAX_SIDE) for ref in pair.images]
+            sent = [image_as_sent(ref, side) for ref in pair.images]
             images = [("." + mime.rpartition("/")[2], data) for mime, data in sent]
             items.append((pair.id, pair.prompt, images))
     if missing := len(chosen) - len(items):

@@ -1,4 +1,4 @@
-"""Ratings for a source of pairs: every pair ends in one row, whatever happens on the way.
+"""Ratings for a source of pairs: a run that comes to its end leaves one row for each.
 
 Pairs are read as a stream, as many at a time as calls may be under way. What a judge replied is in
 the cache before anything is made of it, and a row follows at once: a run that is cut short, killed
@@ -19,7 +19,7 @@ from typing import Any
 
 from safegrpo.data.images import quoted
 from safegrpo.data.jsonl import write_text_atomic
-from safegrpo.data.rate import Outcome, Rated, Ready, Run, prepared
+from safegrpo.data.rate import Asking, Outcome, Ready, Run, prepared
 from safegrpo.data.rating import VERSION, Rating
 from safegrpo.data.scores import (
     MANIFEST_FILE,
@@ -61,7 +61,7 @@ class Annotation:
         source: Iterable[Pair | Unusable],
         place: Mapping[str, Any],
         judges: Sequence[Judge],
-        how: Rated,
+        how: Asking,
         folder: Path,
     ) -> None:
         self._source, self._judges, self._how, self._folder = source, judges, how, folder
@@ -113,7 +113,6 @@ class Annotation:
             raise ConfigError(f"-o {folder} holds a tagged set; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / shard_name("lock", how.shard)):
-            fresh = not (folder / MANIFEST_FILE).is_file()
             write_manifest(folder / MANIFEST_FILE, self.manifest())
             write_text_atomic(folder / POLICY_FILE, how.policy + "\n")
             log = ScoreLog(folder / shard_name(SCORES_FILE, how.shard))
@@ -124,13 +123,15 @@ class Annotation:
                 workers = min(concurrency, self.total)
                 # A few more at work than calls may be under way: the next is ready in time.
                 outcome = await run.over(self._mine(), workers + max(2, workers // 8))
-                if outcome.broken and fresh and budget.answered == 0:
-                    # Nothing was rated: a judge of another name must not be kept out.
-                    (folder / MANIFEST_FILE).unlink()
-                    raise JudgeError(outcome.stopped)
             finally:
                 cache.close()
                 log.finish(pair.id for pair in self._mine())
+            failed = outcome.broken or outcome.statuses.get("error", 0) > 0
+            if failed and how.shard is None and not log.any_final():
+                # Nothing is rated: a judge of another name must not be kept out.
+                (folder / MANIFEST_FILE).unlink(missing_ok=True)
+                if outcome.broken:
+                    raise JudgeError(outcome.stopped)
         return outcome
 
     async def estimate(self, budget: Budget) -> dict[str, Any]:
@@ -170,14 +171,21 @@ class _Silent:
     """A judge who says nothing, to see what would have to be asked."""
 
     def __init__(self, judge: Judge) -> None:
-        self.name, self._judge = judge.name, judge
+        self.name, self.trouble, self._judge = judge.name, "", judge
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return self._judge.identity
 
-    async def ask(self, question: Question, again: int = 0, room: int = 1) -> Reply:
+    @property
+    def adapted(self) -> Mapping[str, Any]:
+        return self._judge.adapted
+
+    async def ask(self, question: Question, again: int = 0, room: int = 1, vote: int = 0) -> Reply:
         raise BudgetSpentError("not asked")
+
+    def halt(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass

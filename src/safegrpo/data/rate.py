@@ -36,8 +36,8 @@ INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
-class Rated:
-    """How a rating is made: the policy's text, votes of each judge, the longest side of an image.
+class Asking:
+    """How ratings are asked for: policy, votes of each judge, the longest side of an image.
 
     `shard` (i, n) takes every n-th pair from the i-th on, i from 1. Raises ConfigError.
     """
@@ -73,7 +73,7 @@ class Ready:
     asked: int
 
 
-def prepared(pair: Pair | Unusable, how: Rated, before: Brief | None) -> Ready | ScoreRow | None:
+def prepared(pair: Pair | Unusable, how: Asking, before: Brief | None) -> Ready | ScoreRow | None:
     """What there is to ask about a pair; its row if nothing can be; None if its rating stands."""
     if isinstance(pair, Unusable):
         return ScoreRow(pair.id, "skipped", None, pair.problem)
@@ -96,7 +96,7 @@ class Run:
     def __init__(
         self,
         judges: Sequence[Judge],
-        how: Rated,
+        how: Asking,
         log: ScoreLog,
         cache: ReplyCache,
         progress: Progress,
@@ -131,6 +131,8 @@ class Run:
 
     def _interrupt(self, loop: asyncio.AbstractEventLoop) -> None:
         self._stopped = self._stopped or INTERRUPTED
+        for judge in self._judges:
+            judge.halt()
         said = "stopping when the calls under way are answered; interrupt again to stop now"
         print(f"\n{said}", file=sys.stderr)
         self._restore(loop)
@@ -169,11 +171,16 @@ class Run:
             return ready
         if ready is not None and not self._stopped:
             try:
-                return await self._rated(pair.id, ready)
+                row = await self._rated(pair.id, ready)
+                # What an interrupt kept from being asked is no error: it has no row yet.
+                return row if self._stopped != INTERRUPTED or row.status in FINAL else None
             except BudgetSpentError as error:
-                self._stopped = str(error)
+                self._stopped = self._stopped or str(error)
             except JudgeError as error:
-                self._stopped, self._broken = str(error), True
+                self._broken = self._broken or not self._stopped
+                self._stopped = self._stopped or str(error)
+        if self._stopped == INTERRUPTED:
+            return None
         if before is not None:
             self._statuses[before.status] += 1
             self._progress.add(before.status, before=True)
@@ -200,7 +207,9 @@ def together(pair_id: str, votes: Sequence[Vote], asked: int, content: str) -> S
     ratings = [vote.rating for vote in votes if vote.rating is not None]
     if 2 * len(ratings) <= len(votes):
         failed = Counter(vote.status for vote in votes if vote.rating is None)
-        status: Status = failed.most_common(1)[0][0]
+        # One that can be tried again may yet make a majority.
+        open_ones = [one for one, _ in failed.most_common() if one not in FINAL]
+        status: Status = (open_ones or [*failed])[0]
         problem = next(vote.problem for vote in votes if vote.status == status)
         return ScoreRow(pair_id, status, None, problem, asked, content, kept)
     scores = {n: statistics.median(r.scores[n] for r in ratings) for n in TAG_NAMES}

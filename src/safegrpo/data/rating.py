@@ -24,6 +24,7 @@ VERSION = "1"
 """Of the wording below; it is written into every result."""
 
 POLICY_LIMIT = 64 * 1024
+_WRAPPERS = {"rating", "ratings", "result", "results", "verdict", "answer", "output", "response"}
 _DECIMAL = re.compile(r"\d{1,3}(\.\d{1,9})?", re.ASCII)
 _REASON = 600  # characters of a reason that are kept
 
@@ -100,8 +101,8 @@ class Rating:
         object around either: judges without a schema write both.
         """
         value = {key: one for key, one in value.items() if key != NUMBER}
-        if len(value) == 1 and isinstance(inner := next(iter(value.values())), Mapping):
-            value = dict(inner)
+        if len(value) == 1 and set(value) <= _WRAPPERS:
+            value = _mapping(next(iter(value.values())))
         if isinstance(value.get("scores"), Mapping):
             value = {
                 name: {
@@ -151,7 +152,7 @@ def rating_question(prompt: str, pictures: Sequence[Picture], policy: str) -> Qu
     # Put together, never formatted: the prompt is anybody's text.
     request = (asked if pictures else "The request:") + "\n" + fenced(prompt, "material", nonce)
     parts: tuple[str | Picture, ...] = (count, *pictures, request + "\nYour JSON object:")
-    return Question(_INSTRUCTIONS + policy, parts, SCHEMA, VERSION, nonce, "{" in prompt)
+    return Question(_INSTRUCTIONS + policy, parts, SCHEMA, VERSION, nonce, prompt)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

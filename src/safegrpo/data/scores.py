@@ -109,6 +109,10 @@ class ScoreLog:
         """What is known of a pair."""
         return self._rows.get(pair_id)
 
+    def any_final(self) -> bool:
+        """Whether there is a row that running again would not change."""
+        return any(brief.status in ("scored", "refused") for brief in self._rows.values())
+
     def append(self, row: ScoreRow) -> None:
         """Add a row, which replaces an earlier one of that id."""
         assert self._writer is not None

@@ -24,8 +24,8 @@ _LOOK_AGAIN = 0.05  # seconds
 class Budget:
     """Calls, tokens and cost; prices are for a million tokens, in whatever currency.
 
-    `max_calls` bounds the requests sent, those that failed included; `max_cost` what they cost,
-    for which each call under way counts with the most it may come to. Raises ConfigError.
+    `max_calls` bounds the requests sent, those that failed included; `max_cost` about what they
+    cost, for which each call under way counts with the most it should come to. Raises ConfigError.
     """
 
     max_calls: int | None = None
@@ -40,6 +40,7 @@ class Budget:
     """Calls without token counts; what they cost is estimated."""
     _under_way: float = 0.0
     _calls_under_way: int = 0
+    _underestimated: float = 1.0  # the most tokens of a question, as a multiple of its estimate
 
     def __post_init__(self) -> None:
         if self.max_calls is not None and self.max_calls < 0:
@@ -59,12 +60,15 @@ class Budget:
         Waits while only what is under way stands in the way: most calls come to less than is set
         aside for them. Raises BudgetSpentError if it may not be sent.
         """
-        aside = self._price(estimated_tokens(question), max_tokens) or 0.0
         while True:
             if self.max_calls is not None and self.calls >= self.max_calls:
                 raise BudgetSpentError(f"--max-calls {self.max_calls} reached")
-            spent = self.cost or 0.0
-            if self.max_cost is None or spent + self._under_way + aside <= self.max_cost:
+            asked = estimated_tokens(question) * self._underestimated
+            aside = self._price(asked, max_tokens) or 0.0
+            spent = (self.cost or 0.0) + self._under_way
+            # The first call alone: what it comes to tells how good the estimates are.
+            first = self._calls_under_way == 0 or self.answered > 0
+            if self.max_cost is None or (first and spent + aside <= self.max_cost):
                 break
             if self._calls_under_way == 0:
                 raise BudgetSpentError(f"--max-cost {self.max_cost:g} reached")
@@ -92,7 +96,9 @@ class Budget:
         if reply.prompt_tokens is None or reply.completion_tokens is None:
             self.uncounted += 1
         counted = reply.prompt_tokens
-        self.prompt_tokens += estimated_tokens(question) if counted is None else counted
+        estimated = estimated_tokens(question)
+        self._underestimated = max(self._underestimated, (counted or 0) / max(estimated, 1))
+        self.prompt_tokens += estimated if counted is None else counted
         counted = reply.completion_tokens
         self.completion_tokens += (
             round(len(reply.text or "") / CHARACTERS_PER_TOKEN) if counted is None else counted

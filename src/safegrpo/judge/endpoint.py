@@ -9,10 +9,12 @@ plain text; parameters that a model does not take are left out.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +83,7 @@ class Endpoint:
         self._refused: set[str] = set()  # parameters that the model does not take
         self._answered = False
         self._denied = self._in_vain = 0  # in a row
+        self._halted = asyncio.Event()
         self._rng = random.Random()
 
     @property
@@ -97,7 +100,11 @@ class Endpoint:
         """Close the connections."""
         await self._wire.close()
 
-    async def ask(self, question: Question, again: int = 0, room: int = 1) -> Reply:
+    def halt(self) -> None:
+        """Send nothing more; see `Judge.halt`."""
+        self._halted.set()
+
+    async def ask(self, question: Question, again: int = 0, room: int = 1, vote: int = 0) -> Reply:
         """One reply, after as many tries as it takes; see `Judge.ask`."""
         failures = limited = 0
         form = self._format
@@ -131,9 +138,11 @@ class Endpoint:
         from safegrpo.judge.wire import WireError
 
         async with self._slots:
-            while (wait := self._open_from - time.monotonic()) > 0:
+            while (wait := self._open_from - time.monotonic()) > 0 and not self._halted.is_set():
                 # All are let through within a moment, not at one and the same.
-                await asyncio.sleep(wait + self._rng.uniform(0, 0.05))
+                await self._pause(wait + self._rng.uniform(0, 0.05))
+            if self._halted.is_set():
+                raise CallError("not asked: interrupted")
             body = self._body(question, again, room, form)
             aside = await self.budget.start(question, self._sampling.max_tokens * room)
             reply: Reply | None = None
@@ -167,7 +176,11 @@ class Endpoint:
         if trouble.rate_limit and self._limited > _MANY_LIMITED:
             self._open_from = max(self._open_from, time.monotonic() + wait)
         else:
-            await asyncio.sleep(wait)
+            await self._pause(wait)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._halted.wait(), seconds)
 
     def _note_limit(self, limited: bool) -> None:
         self._limited += 0.1 * (limited - self._limited)
@@ -203,14 +216,21 @@ class Endpoint:
         moderated = status == 403 and _MODERATION.search(said)
         if moderated or code in ("content_filter", "content_policy_violation"):
             return Reply(None, refusal=said, finish="content_filter", format=form)
-        # A key that may do nothing is told by the first call; one question may be forbidden alone.
-        self._denied += status in (401, 403, 404)
-        if not self._answered and (status in (401, 404) or self._denied >= 3):
-            hint = "" if self._url.endswith("/v1") else "; most endpoints end in /v1"
-            raise JudgeError(f"{self.name} at {self._url}: {said}{hint}") from None
         if status in (400, 422, 501):
             self._give_way(error, body, form)
+        self._denied += 1
+        if self._denied >= self._patience(status):
+            hint = "" if self._url.endswith("/v1") else "; most endpoints end in /v1"
+            raise JudgeError(f"{self.name} at {self._url}: {said}{hint}") from None
         raise CallError(said) from None
+
+    def _patience(self, status: int) -> float:
+        """How many refusals of the endpoint in a row, the last with `status`, end the run."""
+        if status == 402:  # the balance is spent
+            return 1
+        if self._answered:  # it may be that these questions only are forbidden or too large
+            return _DEAD_AFTER if status in (401, 403, 404) else math.inf
+        return {401: 1, 404: 1, 403: 3}.get(status, _DEAD_AFTER)
 
     def _give_way(self, error: Any, body: Mapping[str, Any], form: str) -> None:
         """Raises _NotTaken if there is something that the next request can do without."""

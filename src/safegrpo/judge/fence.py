@@ -20,11 +20,12 @@ _LIKE = {
     "|": "\uff5c\u2223",
 }
 _PLAIN = str.maketrans({like: plain for plain, likes in _LIKE.items() for like in likes})
-_UNSEEN = "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]*"
+# What is not seen, up to a bound that keeps it linear.
+_UNSEEN = "[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]{0,8}"
 # What an angle or square bracket opens that could be a fence, a tag or a control token of some
 # chat template, such as <|…|>, </…>, [INST], ]~b]; tokenizers may drop what is not seen.
 _OPENS = re.compile(
-    rf"<(?={_UNSEEN}[<|/!\w])|\[(?={_UNSEEN}(?:\[|/?{_UNSEEN}\w[\w-]{{1,40}}[\]~]|e~))"
+    rf"<(?={_UNSEEN}[<|/!\w])|\[(?={_UNSEEN}(?:\[|(?:/{_UNSEEN})?\w[\w-]{{1,40}}[\]~]|e~))"
 )
 _CLOSES = re.compile(r"(?<=>)(?=>)|(?<=\|)(?=>)|(?<=\])(?=[\]~])|(?<=~)(?=\[)")
 

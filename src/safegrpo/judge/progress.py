@@ -67,8 +67,8 @@ class Progress:
         if rate > 0 and self._done < self._total:
             line += f" · {_span((self._total - self._done) / rate)} left"
         for judge in self._judges:
-            if trouble := getattr(judge, "trouble", ""):
-                line += f" · waiting: {printable(trouble)[:100]}"
+            if judge.trouble:
+                line += f" · waiting: {printable(judge.trouble)[:100]}"
         return line
 
     def _show(self, line: str, end: str) -> None:

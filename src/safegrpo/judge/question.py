@@ -33,8 +33,8 @@ class Question:
 
     `schema` is a JSON schema of the object that is wanted; the instructions must describe it too,
     for judges that take no schema. `version` names the wording. A reply is known as the judge's
-    own by `number`, which it is asked to repeat; `quotable` says that what is judged may hold an
-    object that looks like a reply.
+    own by `number`, which it is asked to repeat; `material` is the text that is judged, which may
+    hold what looks like a reply.
     """
 
     system: str
@@ -42,7 +42,7 @@ class Question:
     schema: Mapping[str, Any]
     version: str
     number: str = ""
-    quotable: bool = False
+    material: str = ""
 
     def digest(self) -> str:
         """A hash of everything in it, the bytes of its pictures included."""
@@ -96,19 +96,27 @@ class BudgetSpentError(SafeGRPOError, RuntimeError):
 
 
 class Judge(Protocol):
-    """Whoever answers questions."""
+    """Whoever answers questions. `trouble` is what it is waiting out just now, or empty."""
 
     name: str
+    trouble: str
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """Everything beside the question that changes the answer, without secrets."""
 
-    async def ask(self, question: Question, again: int = 0, room: int = 1) -> Reply:
+    @property
+    def adapted(self) -> Mapping[str, Any]:
+        """What became of the way of asking, such as the format that an endpoint takes."""
+
+    async def ask(self, question: Question, again: int = 0, room: int = 1, vote: int = 0) -> Reply:
         """The reply; `again` counts earlier askings, `room` multiplies the tokens allowed.
 
         Raises CallError, JudgeError, BudgetSpentError.
         """
+
+    def halt(self) -> None:
+        """Send nothing more: what is under way is answered, and the rest raises CallError."""
 
     async def close(self) -> None:
         """Let go of what it holds."""

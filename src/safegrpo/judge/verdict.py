@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from safegrpo.behavior import classify
 from safegrpo.judge.cache import ReplyCache
 from safegrpo.judge.question import CallError, Judge, Question, Reply, Status, canonical_hash
-from safegrpo.judge.reading import own_object
+from safegrpo.judge.reading import own_object, spoken
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ async def verdict(
         reply = cache.get(reply_key)
         if reply is None:
             try:
-                reply = await judge.ask(question, again + vote, 2**cut)
+                reply = await judge.ask(question, again, 2**cut, vote)
             except CallError as error:
                 return Verdict("error", problem=str(error), asked=again)
             cache.put(reply_key, about, reply)
@@ -100,12 +101,12 @@ def _read(
         return Verdict("unparseable", problem=f"ended by {_ended(reply)[:40]}", asked=asked), False
     text = reply.text or ""
     try:
-        value = own_object(text, read, question.number, question.quotable)
+        value = own_object(text, read, question.number, question.material)
         return Verdict("scored", value, asked=asked), True
     except ValueError as error:
         problem = str(error)[:500]
-    said = text.rpartition("</think>")[2].strip()
-    if said and classify(said).label == "refusal":
-        said = said[:500]
-        return Verdict("refused", problem=said, asked=asked), bool(_REASON.search(said))
+    with suppress(ValueError):  # thinking without end: nothing was said yet
+        said = spoken(text).strip()[:500]
+        if said and classify(said).label == "refusal":
+            return Verdict("refused", problem=said, asked=asked), bool(_REASON.search(said))
     return Verdict("unparseable", problem=problem, asked=asked), False
