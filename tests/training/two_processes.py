@@ -13,6 +13,7 @@ from safegrpo.models import load_model, load_processor
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import build_dataset
 from safegrpo.training.grpo_options import grpo_config
+from safegrpo.training.run import leave_processes
 from safegrpo.training.trainer import SafeGRPOTrainer
 from tests.training.conftest import SHORT_GUIDE, pair
 from tests.training.test_equal_steps import length_reward
@@ -64,6 +65,7 @@ def main(folder: str, accumulation: str, shared: str) -> None:
         log = [[float(r[n]) for n in names] for r in trainer.state.log_history if "loss" in r]
         used = trainer.shared is not None and trainer.shared.scoring.kept
         print(json.dumps({"log": log, "shared": used}))
+    leave_processes()
 
 
 if __name__ == "__main__":

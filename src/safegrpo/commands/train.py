@@ -54,7 +54,7 @@ def run_train(args: argparse.Namespace) -> int:
     if args.output is not None:
         overrides.append(f"output={json.dumps(args.output)}")  # JSON is YAML: quoted, as it is
     recipe = load_recipe(args.recipe, overrides)
-    from safegrpo.training.run import train
+    from safegrpo.training.run import leave_processes, train
 
     result = train(recipe, resume=args.resume)
     if os.environ.get("RANK", "0") == "0":
@@ -70,4 +70,5 @@ def run_train(args: argparse.Namespace) -> int:
             best = result.best
             said["best"] = {"path": str(best.path), "step": best.step, "value": best.value}
         print(json.dumps(said))
+    leave_processes()
     return 0

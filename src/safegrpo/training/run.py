@@ -126,3 +126,16 @@ def _check_size(pairs: Sequence[TaggedPair], args: Any) -> None:
             "lower grpo.per_device_train_batch_size, grpo.gradient_accumulation_steps or "
             "grpo.steps_per_generation"
         )
+
+
+def leave_processes() -> None:
+    """Part from the other processes of a run: at the very end, once all have come there.
+
+    Without it a process may be aborted as it exits (threads of the process group are still there),
+    and the launcher then calls a run failed that has saved everything.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
