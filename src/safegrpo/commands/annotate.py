@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from safegrpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from safegrpo.data.annotate import Annotation
+    from safegrpo.data.sources import Pair, Unusable
     from safegrpo.judge.budget import Budget
     from safegrpo.judge.question import Judge
 
@@ -227,22 +228,25 @@ def run_annotate(args: argparse.Namespace) -> int:
     how = Asking(load_policy(args.policy), args.votes, args.max_side, _shard(args.shard))
     judges = judges_from_args(args, budget)
 
-    class Source:
-        def __iter__(self) -> Any:
-            return read_source(spec)
+    def read() -> Iterator[Pair | Unusable]:
+        return read_source(spec)
 
-    annotation = Annotation(Source(), spec.to_json(folder), judges, how, folder)
+    annotation = Annotation(read, spec.to_json(folder), judges, how, folder)
     if args.dry_run:
         print(json.dumps(asyncio.run(annotation.estimate(budget))))
         return 0
-    code = asyncio.run(_rate(annotation, judges, budget, args))
+    code = asyncio.run(_rate(annotation, judges, budget, args, how.shard))
     if args.audit is not None or args.labels is not None:
         _people(args, folder, spec)
     return code
 
 
 async def _rate(
-    annotation: Annotation, judges: Sequence[Judge], budget: Budget, args: argparse.Namespace
+    annotation: Annotation,
+    judges: Sequence[Judge],
+    budget: Budget,
+    args: argparse.Namespace,
+    shard: tuple[int, int] | None,
 ) -> int:
     from safegrpo.data.agreed import agreement
     from safegrpo.data.rate import INTERRUPTED
@@ -256,7 +260,7 @@ async def _rate(
             await judge.close()
     if outcome.stopped:
         print(f"safegrpo: stopped: {outcome.stopped}; run again to go on", file=sys.stderr)
-    path = Path(args.output) / shard_name(SUMMARY_FILE, _shard(args.shard))
+    path = Path(args.output) / shard_name(SUMMARY_FILE, shard)
     said = {
         "output": args.output,
         "pairs": annotation.total,
@@ -268,7 +272,7 @@ async def _rate(
         "endpoints": [dict(judge.adapted) for judge in judges],
         "seconds": round(time.monotonic() - start, 2),
     }
-    if len(judges) * args.votes > 1 and args.shard is None:
+    if len(judges) * args.votes > 1 and shard is None:
         said["agreement"] = agreement(Path(args.output))
         if all(one["share_equal"]["value"] == 1 for one in said["agreement"].values()):
             print("safegrpo: all votes are the same; does the judge sample?", file=sys.stderr)
@@ -307,6 +311,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, slash, last = text.partition("/")
-    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+    if not (slash and first.isdecimal() and last.isdecimal()):
         raise ConfigError(f"--shard is i/n with i from 1 to n, such as 1/4 (given {text})")
     return int(first), int(last)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -51,20 +51,19 @@ CACHE_FILE = "replies.sqlite"
 class Annotation:
     """A source, the judges who rate it, and the folder that the ratings go to.
 
-    `source` gives its pairs anew each time it is iterated over; `place` describes it in the
-    manifest. Making one checks every id. Raises DataError if an id is there twice, ConfigError if
-    a judge is.
+    `read` gives the pairs of the source, anew each time; `place` describes it in the manifest.
+    Making one checks every id. Raises DataError if an id is there twice, ConfigError if a judge is.
     """
 
     def __init__(
         self,
-        source: Iterable[Pair | Unusable],
+        read: Callable[[], Iterator[Pair | Unusable]],
         place: Mapping[str, Any],
         judges: Sequence[Judge],
         how: Asking,
         folder: Path,
     ) -> None:
-        self._source, self._judges, self._how, self._folder = source, judges, how, folder
+        self._read, self._judges, self._how, self._folder = read, judges, how, folder
         self._place = dict(place)
         same = Counter(canonical_hash(dict(judge.identity)) for judge in judges)
         if max(same.values()) > 1:
@@ -74,12 +73,12 @@ class Annotation:
 
     def _mine(self) -> Iterator[Pair | Unusable]:
         first, step = self._how.shard or (1, 1)
-        return islice(iter(self._source), first - 1, None, step)
+        return islice(self._read(), first - 1, None, step)
 
     def _checked(self) -> int:
         """How many pairs this run has; every id of the source, of all shards, is there once."""
         seen: set[str] = set()
-        for pair in self._source:
+        for pair in self._read():
             if pair.id in seen:
                 raise DataError(
                     f"id {quoted(pair.id)} stands for more than one pair; give each its own"

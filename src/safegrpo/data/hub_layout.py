@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +137,51 @@ def write_parquet(path: Path, rows: Sequence[_Row]) -> None:
     Images are embedded as they are encoded, and marked so that `datasets` reads them as images.
     Extra values that parquet would change go to the column `META_JSON`.
     """
-    pa, pq = _pyarrow()
+    pa, _ = _pyarrow()
     native = _native_columns([meta for _, _, meta in rows])
     left_over = [{k: v for k, v in meta.items() if k not in native} for _, _, meta in rows]
     if any(left_over):
         native[META_JSON] = pa.string()
     schema = pa.schema([*_fixed_fields(), *native.items()]).with_metadata(_METADATA)
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for group in _groups(rows, left_over):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+    with replacing(path) as temporary, _GroupedFile(temporary, schema) as file:
+        for (cells, refs, meta), rest in zip(rows, left_over, strict=True):
+            images = [{"bytes": ref.read_bytes(), "path": ref.name} for ref in refs]
+            # Values left over are not in the schema under their own names: they fall away there.
+            kept = {**meta, **cells, "images": images}
+            file.add({**kept, META_JSON: _to_json(cells["id"], rest)} if rest else kept)
+
+
+class _GroupedFile:
+    """A parquet file, open for rows, which go to disk in groups that fit in memory."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self._pa, pq = _pyarrow()
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema)
+        self._group: list[dict[str, Any]] = []
+        self._size = 0
+
+    def __enter__(self) -> _GroupedFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(whole=kind is None)
+
+    def close(self, whole: bool) -> None:
+        if whole:
+            self._flush()
+        self._writer.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._group.append(row)
+        self._size += sum(len(image["bytes"]) for image in row["images"])
+        if len(self._group) == _GROUP_ROWS or self._size >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._group:
+            self._writer.write_table(self._pa.Table.from_pylist(self._group, schema=self._schema))
+            self._group, self._size = [], 0
 
 
 class SplitWriter:
@@ -157,24 +193,23 @@ class SplitWriter:
     """
 
     def __init__(self, folder: Path, split: str, rows: int, shards: int) -> None:
-        pa, self._pq = _pyarrow()
+        pa, _ = _pyarrow()
         reasons = pa.struct([(name, pa.string()) for name in TAG_NAMES])
         extra = [("reasons", reasons), ("flags", pa.list_(pa.string())), (META_JSON, pa.string())]
         self._schema = pa.schema([*_fixed_fields(), *extra]).with_metadata(_METADATA)
-        self._pa, self._folder, self._split = pa, folder, split
+        self._folder, self._split = folder, split
         shards = max(1, min(shards, rows))
         self._ends = [rows * (i + 1) // shards for i in range(shards)]
-        self._written = self._shard = self._size = 0
-        self._group: list[dict[str, Any]] = []
-        self._writer: Any = None
+        self._written = self._shard = 0
+        self._file: _GroupedFile | None = None
         self.left_out: Counter[str] = Counter()
 
     def __enter__(self) -> SplitWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close(whole=False)
         if kind is None and self._written < self._ends[-1]:
             raise DataError(
                 f"only {self._written} of {self._ends[-1]} rows came for the split {self._split}: "
@@ -201,44 +236,15 @@ class SplitWriter:
             except (TypeError, ValueError, RecursionError):
                 self.left_out[key] += 1
         packed = "{" + ", ".join(f"{k}: {v}" for k, v in others.items()) + "}" if others else None
-        self._group.append({**cells, "images": images, **extra, META_JSON: packed})
-        self._size += sum(len(image["bytes"]) for image in images)
-        self._written += 1
-        ended = self._written == self._ends[self._shard]
-        if ended or len(self._group) == _GROUP_ROWS or self._size >= _GROUP_BYTES:
-            self._flush()
-        if ended:
-            self._writer.close()
-            self._writer = None
-            self._shard += 1
-
-    def _flush(self) -> None:
-        if not self._group:
-            return
-        if self._writer is None:
+        if self._file is None:
             name = f"{self._split}-{self._shard:05d}-of-{len(self._ends):05d}.parquet"
-            self._writer = self._pq.ParquetWriter(self._folder / name, self._schema)
-        self._writer.write_table(self._pa.Table.from_pylist(self._group, schema=self._schema))
-        self._group, self._size = [], 0
-
-
-def _groups(
-    rows: Iterable[_Row], left_over: Iterable[Mapping[str, Any]]
-) -> Iterator[list[dict[str, Any]]]:
-    """Rows with their images read, in groups that fit in memory."""
-    group: list[dict[str, Any]] = []
-    size = 0
-    for (cells, refs, meta), rest in zip(rows, left_over, strict=True):
-        images = [{"bytes": ref.read_bytes(), "path": ref.name} for ref in refs]
-        # Values left over are not in the schema under their own names, so they fall away there.
-        kept = {**meta, **cells, "images": images}
-        group.append({**kept, META_JSON: _to_json(cells["id"], rest)} if rest else kept)
-        size += sum(len(image["bytes"]) for image in images)
-        if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+            self._file = _GroupedFile(self._folder / name, self._schema)
+        self._file.add({**cells, "images": images, **extra, META_JSON: packed})
+        self._written += 1
+        if self._written == self._ends[self._shard]:
+            self._file.close(whole=True)
+            self._file = None
+            self._shard += 1
 
 
 def _to_json(pair_id: str, values: Mapping[str, Any]) -> str:

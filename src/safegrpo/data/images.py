@@ -159,9 +159,7 @@ def verify_image(
     return open_image(ref, max_pixels, where).size
 
 
-def image_as_sent(
-    ref: ImageRef, max_side: int, max_pixels: int = DEFAULT_MAX_PIXELS, where: str = ""
-) -> tuple[str, bytes]:
+def image_as_sent(ref: ImageRef, max_side: int) -> tuple[str, bytes]:
     """(MIME type, encoded file) of an image as a model here would see it, at most `max_side` wide
     and high.
 
@@ -172,8 +170,7 @@ def image_as_sent(
     from PIL import Image
 
     encoded = ref.read_bytes()
-    kept = ImageRef(data=encoded, name=ref.name)
-    kind = _sent_as_is(encoded, max_side, max_pixels)
+    kind = _sent_as_is(encoded, max_side)
     if kind == "JPEG":
         # Decoding at an eighth of the size reads the file to its end as well, in half the time.
         with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
@@ -184,7 +181,7 @@ def image_as_sent(
                 kind = None  # broken: open_image says how
     if kind == "JPEG":
         return "image/jpeg", encoded
-    shown = open_image(kept, max_pixels, where)
+    shown = open_image(ImageRef(data=encoded, name=ref.name))
     if kind is not None:
         return f"image/{kind.lower()}", encoded
     shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
@@ -195,7 +192,7 @@ def image_as_sent(
     return ("image/png" if lossless else "image/jpeg"), buffer.getvalue()
 
 
-def _sent_as_is(encoded: bytes, max_side: int, max_pixels: int) -> str | None:
+def _sent_as_is(encoded: bytes, max_side: int) -> str | None:
     """The format of a file that every endpoint shows as `open_image` does; None for any other."""
     from PIL import Image
 
@@ -203,7 +200,7 @@ def _sent_as_is(encoded: bytes, max_side: int, max_pixels: int) -> str | None:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "WEBP")) as image:
             plain = image.mode in ("RGB", "L") and not image.has_transparency_data
             still = getattr(image, "n_frames", 1) == 1 and _orientation(image) == 1
-            small = max(image.size) <= max_side and image.width * image.height <= max_pixels
+            small = max(image.size) <= max_side and image.width * image.height <= DEFAULT_MAX_PIXELS
             return image.format if plain and still and small else None
     except Exception:
         return None  # open_image says what is wrong with it
@@ -226,9 +223,12 @@ def image_suffix(encoded: bytes) -> str:
     return ".bin"
 
 
-def keep_image(encoded: bytes, folder: Path) -> str:
-    """Put an image into `folder` under a name made from its content; returns the name."""
-    name = hashlib.sha256(encoded).hexdigest()[:32] + image_suffix(encoded)
+def keep_image(encoded: bytes, folder: Path, suffix: str | None = None) -> str:
+    """Put an image into `folder` under a name made from its content; returns the name.
+
+    `suffix` is the name's, by default what the first bytes ask for.
+    """
+    name = hashlib.sha256(encoded).hexdigest()[:32] + (suffix or image_suffix(encoded))
     target = folder / name
     if not target.is_file() or target.read_bytes() != encoded:
         folder.mkdir(parents=True, exist_ok=True)

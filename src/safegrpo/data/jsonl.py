@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -192,12 +191,12 @@ def write_text_atomic(path: str | Path, text: str) -> None:
 def check_folder(folder: Path, ours: Sequence[str], command: str) -> None:
     """ConfigError unless `folder` is new, empty, or has something that `command` leaves behind.
 
-    `ours` are patterns of such names.
+    `ours` are such names.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"-o {folder} is a file; name a folder")
     others = [p.name for p in folder.iterdir() if p.name[0] != "."] if folder.is_dir() else []
-    if others and not any(fnmatch(name, pattern) for name in others for pattern in ours):
+    if others and not set(ours) & set(others):
         raise ConfigError(
             f"-o {folder} holds other files ({min(others)}); name a new folder, or one that "
             f"safegrpo {command} has made"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.images import image_suffix, quoted
-from safegrpo.data.jsonl import read_text, replacing, write_text_atomic
+from safegrpo.data.images import image_suffix, keep_image, quoted
+from safegrpo.data.jsonl import read_text, write_text_atomic
 from safegrpo.errors import DataError
 from safegrpo.thinking import TAG_NAMES
 
@@ -90,7 +89,8 @@ def export_sample(items: Sequence[Item], folder: str | Path) -> None:
             raise DataError(f"{where}: an id must be there, differ from all others and be UTF-8")
         seen.add(pair_id)
         named = [(_kind(suffix, encoded, where), encoded) for suffix, encoded in images]
-        files = "; ".join(_keep(encoded, kind, folder) for kind, encoded in named)
+        kept = [keep_image(encoded, folder / "images", f".{kind}") for kind, encoded in named]
+        files = "; ".join(f"images/{name}" for name in kept)
         urls = [_data_url(_MEDIA[kind], encoded) for kind, encoded in named]
         # Label Studio refuses a task that lacks any key of its interface.
         urls += [_data_url("svg+xml", _NO_IMAGE)] * (most - len(urls))
@@ -160,15 +160,6 @@ def _kind(suffix: str, encoded: bytes, where: str) -> str:
         if kind in _MEDIA:
             return kind
     raise DataError(f"{where}: an image is none of {', '.join(_MEDIA)}; convert it")
-
-
-def _keep(encoded: bytes, kind: str, folder: Path) -> str:
-    """Put an image into images/ under a name made from its content; its path below `folder`."""
-    name = f"images/{hashlib.sha256(encoded).hexdigest()[:32]}.{kind}"
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    with replacing(folder / name) as temporary:
-        temporary.write_bytes(encoded)
-    return name
 
 
 def _data_url(media: str, encoded: bytes) -> str:

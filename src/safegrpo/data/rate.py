@@ -19,6 +19,7 @@ from safegrpo.errors import ConfigError, DataError
 from safegrpo.judge.cache import ReplyCache
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
+    FINAL,
     BudgetSpentError,
     Judge,
     JudgeError,
@@ -28,9 +29,6 @@ from safegrpo.judge.question import (
 )
 from safegrpo.judge.verdict import verdict
 from safegrpo.thinking import TAG_NAMES
-
-FINAL = ("scored", "refused")
-"""Statuses that running again does not change."""
 
 INTERRUPTED = "interrupted"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from safegrpo.data.jsonl import JsonlWriter, parse_object, replacing, write_text_atomic
 from safegrpo.data.rating import Rating
 from safegrpo.errors import DataError, InputFileError
-from safegrpo.judge.question import STATUSES, Status
+from safegrpo.judge.question import FINAL, STATUSES, Status
 
 SCORES_FILE = "scores.jsonl"
 MANIFEST_FILE = "manifest.json"
@@ -111,7 +111,7 @@ class ScoreLog:
 
     def any_final(self) -> bool:
         """Whether there is a row that running again would not change."""
-        return any(brief.status in ("scored", "refused") for brief in self._rows.values())
+        return any(brief.status in FINAL for brief in self._rows.values())
 
     def append(self, row: ScoreRow) -> None:
         """Add a row, which replaces an earlier one of that id."""

@@ -21,7 +21,7 @@ from typing import Any
 from safegrpo.errors import MissingDependencyError
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.completion import FORMATS, reply_in, request_body
-from safegrpo.judge.question import CallError, JudgeError, Question, Reply
+from safegrpo.judge.question import CallError, JudgeError, Question, Reply, WireError
 
 LONGEST_WAIT = 120.0
 """Seconds that one wait may take, whatever an endpoint asks for."""
@@ -135,8 +135,6 @@ class Endpoint:
         raise CallError(f"{trouble} (tried again in vain)") from None
 
     async def _once(self, question: Question, again: int, room: int, form: str) -> Reply:
-        from safegrpo.judge.wire import WireError
-
         async with self._slots:
             while (wait := self._open_from - time.monotonic()) > 0 and not self._halted.is_set():
                 # All are let through within a moment, not at one and the same.
@@ -201,7 +199,7 @@ class Endpoint:
             raise _Transient(said, weight=3)  # it may well have been charged
         return reply
 
-    def _failed(self, error: Any, body: Mapping[str, Any], form: str) -> Reply:
+    def _failed(self, error: WireError, body: Mapping[str, Any], form: str) -> Reply:
         """What a failed call amounts to: a refusal, if the endpoint says so; else it raises."""
         status, code, said = error.status, error.detail.get("code"), str(error)
         if status is None:
@@ -232,7 +230,7 @@ class Endpoint:
             return _DEAD_AFTER if status in (401, 403, 404) else math.inf
         return {401: 1, 404: 1, 403: 3}.get(status, _DEAD_AFTER)
 
-    def _give_way(self, error: Any, body: Mapping[str, Any], form: str) -> None:
+    def _give_way(self, error: WireError, body: Mapping[str, Any], form: str) -> None:
         """Raises _NotTaken if there is something that the next request can do without."""
         said = str(error)
         for name in ("max_tokens", "temperature"):

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
 
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.question import Judge
@@ -23,11 +22,10 @@ class Progress:
         total: int,
         budget: Budget,
         judges: Sequence[Judge] = (),
-        stream: TextIO | None = None,
     ) -> None:
         self._judges = judges
         self._total, self._done, self._before = total, 0, 0
-        self._budget, self._stream = budget, stream or sys.stderr
+        self._budget, self._stream = budget, sys.stderr
         self._live = self._stream.isatty()
         self._start = self._shown = time.monotonic()
         self._counts: dict[str, int] = {}

@@ -16,6 +16,9 @@ Status = Literal["scored", "refused", "unparseable", "error", "skipped"]
 READ_CHARACTERS = 40_000
 """How much of a reply is kept and read, from its end."""
 
+FINAL: tuple[Status, ...] = ("scored", "refused")
+"""Statuses that asking again does not change."""
+
 STATUSES: tuple[Status, ...] = ("scored", "refused", "unparseable", "error", "skipped")
 
 
@@ -93,6 +96,27 @@ class JudgeError(SafeGRPOError, RuntimeError):
 
 class BudgetSpentError(SafeGRPOError, RuntimeError):
     """The calls or the money that the user allows are used up."""
+
+
+class WireError(Exception):
+    """A request without a usable answer; every text in it is free of the key.
+
+    `status` is None where none came. `retry_after` is in seconds. `sent` says that the request may
+    have been answered and charged all the same.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        detail: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+        unreachable: bool = False,
+        sent: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.detail, self.retry_after = status, detail or {}, retry_after
+        self.unreachable, self.sent = unreachable, sent
 
 
 class Judge(Protocol):

@@ -21,6 +21,7 @@ import openai
 
 from safegrpo import __version__
 from safegrpo.errors import ConfigError
+from safegrpo.judge.question import WireError
 from safegrpo.judge.secret import Secret
 
 LARGEST_BODY = 4 * 2**20
@@ -29,27 +30,6 @@ LARGEST_BODY = 4 * 2**20
 _LARGEST_PACKED = 256 * 2**10  # of one that is compressed, and may unpack to a thousand times that
 _CONNECT_SECONDS = 15.0
 _SAID = 300  # characters of an endpoint's message that are passed on
-
-
-class WireError(Exception):
-    """A request without a usable answer; every text in it is free of the key.
-
-    `status` is None where none came. `retry_after` is in seconds. `sent` says that the request may
-    have been answered and charged all the same.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        detail: Mapping[str, Any] | None = None,
-        retry_after: float | None = None,
-        unreachable: bool = False,
-        sent: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status, self.detail, self.retry_after = status, detail or {}, retry_after
-        self.unreachable, self.sent = unreachable, sent
 
 
 class Wire:
