@@ -1,6 +1,7 @@
 """Two processes on one machine (gloo, data parallel) give what one does."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -17,8 +18,9 @@ def test_two_processes_train_as_one(repository, tmp_path, shared) -> None:
         if processes > 1:
             launch += ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
         command = [*launch, TRAIN, str(tmp_path), str(2 // processes), str(shared).lower()]
-        found = subprocess.run(command, cwd=repository, capture_output=True, text=True)
-        assert found.returncode == 0, found.stderr[-2000:]
+        traced = {**os.environ, "PYTHONFAULTHANDLER": "1"}  # says where a process was aborted
+        found = subprocess.run(command, cwd=repository, capture_output=True, text=True, env=traced)
+        assert found.returncode == 0, found.stderr
         result = json.loads(next(x for x in found.stdout.splitlines() if x.startswith('{"log"')))
         assert result["shared"] == shared
         return result["log"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -129,13 +132,19 @@ def _check_size(pairs: Sequence[TaggedPair], args: Any) -> None:
 
 
 def leave_processes() -> None:
-    """Part from the other processes of a run: at the very end, once all have come there.
+    """Part from the other processes of a run and end this one; returns where there are no others.
 
-    Without it a process may be aborted as it exits (threads of the process group are still there),
-    and the launcher then calls a run failed that has saved everything.
+    At the very end, once all is saved and said. Threads of the process group outlive it, and now
+    and then abort an interpreter that is taken down around them; the launcher then calls a run
+    failed that has saved everything. So the process ends without being taken down.
     """
     import torch.distributed
 
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()  # trackers close their runs there
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
