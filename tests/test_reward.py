@@ -245,6 +245,7 @@ def test_right_answers(answer: str, expected: str) -> None:
     [
         ("blue", "red"), ("", "red"), ("redder", "red"), ("not red", "red"), ("red or blue", "red"),
         ("red, blue, green", "red"), ("1 2 3 4", "2"), ("22", "2"), ("A or B", "B"),
+        ("The answer is A or B.", "A"), ("Answer: (A) or (B)", "A"), ("The answer is B/C", "B"),
         ("(A) (B)", "B"), ("yes and no", "yes"), ("yes no", "no"), (r"red \boxed{blue}", "red"),
         ("word " * 60 + "red", "red"), ("A knife is here", "A"), ("-2", "2"), ("x" * 5000, "red"),
         ("blue" + " " * 9000 + "red", "red"), ("knife red", "red knife"),

@@ -15,8 +15,11 @@ from safegrpo import __version__, telemetry
 from safegrpo.commands.annotate import add_annotate
 from safegrpo.commands.ask import add_ask
 from safegrpo.commands.audit import add_audit
+from safegrpo.commands.benchmarks import add_benchmarks
+from safegrpo.commands.card import add_card
 from safegrpo.commands.demo import add_demo
 from safegrpo.commands.doctor import add_doctor
+from safegrpo.commands.eval import add_eval
 from safegrpo.commands.explain import add_explain
 from safegrpo.commands.report import add_report
 from safegrpo.commands.score import add_classify, add_score
@@ -48,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for add in (
         *(add_demo, add_train, add_ask, add_score, add_classify, add_explain, add_audit),
-        *(add_pairs, add_annotate, add_select, add_report, add_doctor),
+        *(add_pairs, add_annotate, add_select, add_benchmarks, add_eval, add_report, add_card),
+        add_doctor,
     ):
         add(commands)
     return root

@@ -227,6 +227,7 @@ _CHOICE = re.compile(r"\(?([A-Ja-j])\s?[.):]?")
 _STATED_CHOICE = re.compile(r"(?i:answer|option|choice)(?: (?i:is|:)){0,2}:? ?\(?([A-J])\b")
 _BARE_CHOICE = re.compile(r"^\s*\(?([A-J])\s?[.):]|\(([A-J])\)|\b([A-J])\s?[.)]?\s*$")
 _EITHER = re.compile(r"\b[A-J]\)?(?:,| or| and|/) ?\(?[A-J]\b")
+_OR_ANOTHER = re.compile(r"\)?(?: or| and|/) ?\(?(?:option |choice )?\(?(?:[A-HJ]|I(?! ))\b")
 _STATED = re.compile(r"(?i)\banswer(?: is|:| =)\s*:?")
 _NEGATION = frozenset({"not", "isn", "aren", "never", "neither", "nor", "or"})
 
@@ -276,9 +277,10 @@ def _final_choice(given: str) -> str | None:
     if len(given) == 1:
         return given.upper()
     plain = given.replace("*", "")
-    stated = _STATED_CHOICE.findall(plain)
+    stated = [*_STATED_CHOICE.finditer(plain)]
     if stated:
-        return str(stated[-1])
+        last = stated[-1]
+        return None if _OR_ANOTHER.match(plain, last.end()) else last.group(1)
     if _EITHER.search(plain):
         return None
     letters = {a or b or c for a, b, c in _BARE_CHOICE.findall(plain)}

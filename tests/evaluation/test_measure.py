@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from safegrpo.evaluation.generate import generate_responses
-from safegrpo.evaluation.measure import judge_pairs, measure_pairs
-from safegrpo.evaluation.metrics import flatten, summarise
+from safegrpo.evaluation.measure import ask_items, item_of, measure_pairs
+from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.microcosm import SHIPPED, text
 from safegrpo.microcosm.pairs import held_out
 from safegrpo.models import load_model, load_processor, vision_token_ids
@@ -31,28 +31,30 @@ def pairs():
 
 
 def ask(model, processor, pairs, guide, batch_size=8):
-    return judge_pairs(
-        model, processor, pairs, guide=guide, max_new_tokens=72, batch_size=batch_size
+    items = [item_of(pair) for pair in pairs]
+    return ask_items(
+        model, processor, items, guide=guide, max_new_tokens=72, batch_size=batch_size
     )
 
 
 def test_each_mode_is_judged_by_what_it_can_show(model, processor, pairs):
     guided = ask(model, processor, pairs, text.GUIDE)
     direct = ask(model, processor, pairs, None)
-    assert [j.pair.id for j in guided] == [j.pair.id for j in direct] == [p.id for p in pairs]
-    assert all(j.well_formed and j.tags for j in guided[2:])
-    assert all(j.well_formed is None and j.tags is None for j in direct)
-    assert all("<answer>" not in j.answer for j in guided[2:] + direct)
+    for rows in (guided, direct):
+        assert [row.generation.id for row in rows] == [pair.id for pair in pairs]
+    assert all(row.judgement.well_formed and row.judgement.tags for row in guided[2:])
+    assert all(row.judgement.well_formed is None and not row.judgement.tags for row in direct)
+    assert all("<answer>" not in row.judgement.answer for row in guided[2:] + direct)
 
 
 def test_answers_do_not_depend_on_the_batch(model, processor, pairs):
     one, many = (ask(model, processor, pairs[:10], text.GUIDE, size) for size in (1, 64))
-    assert [j.response for j in one] == [j.response for j in many]
+    assert [r.generation.response for r in one] == [r.generation.response for r in many]
 
 
 def test_the_flat_numbers_are_the_summary_s(model, processor, pairs):
     options = {"guide": text.GUIDE, "max_new_tokens": 72, "batch_size": 8}
-    judged = judge_pairs(model, processor, pairs, **options)
+    judged = ask_items(model, processor, [item_of(pair) for pair in pairs], **options)
     assert measure_pairs(model, processor, pairs, **options) == flatten(summarise(judged))
 
 

@@ -10,7 +10,7 @@ import torch
 from safegrpo.behavior import classify
 from safegrpo.data.images import open_image
 from safegrpo.evaluation.generate import chat_messages
-from safegrpo.evaluation.metrics import flatten
+from safegrpo.evaluation.summary import flatten
 from safegrpo.microcosm import SHIPPED, base, measure, text
 from safegrpo.microcosm.pairs import held_out
 from safegrpo.models import load_model, load_processor

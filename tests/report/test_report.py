@@ -1,176 +1,130 @@
-import base64
-import io
+"""The page of runs: what stands on it, what is left out and said, and that all text stays text."""
+
 import json
 import re
-from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 import safegrpo.report as report
 from safegrpo.errors import DataError, InputFileError
-from safegrpo.report import read_run, write_report
-from safegrpo.report.html import script_json
-from safegrpo.report.plots import Series, curves, line_plot, nice_ticks, running_mean, thin
+from safegrpo.report import write_report
+from safegrpo.report.html import SCRIPTS
+from safegrpo.report.runs import read_runs
+from safegrpo.report.text import script_json, visible
+from tests.report.run_folder import (
+    Page,
+    evaluation,
+    figure,
+    generation,
+    judgement,
+    metrics,
+    write_rows,
+)
 
-EVIL = "</script><img src=x onerror=alert(1)><!--\"'&\u2028"
-VOID = {"meta", "img", "br", "input", "link"}
-
-
-class Page(HTMLParser):
-    """What a browser would find: elements with their attributes, and text by element."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
-        elif not self.open or self.open[-1] != "style":
-            self.text += data + " "
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.elements)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return json.loads(self.scripts[0])
+EVIL = "</script><img src=x onerror=alert(1)><!--\"'&\u2028\x1b[31m"
+HISTORY = [{"step": i, "reward": i / 10, "kl": 0.01, "format_rate": 1.0} for i in range(1, 6)]
 
 
-def measure(**values: Any) -> dict[str, Any]:
-    side = {
-        "safety": 0.8,
-        "twin_accuracy": 0.5,
-        "over_refusal": 0.1,
-        "tag_accuracy": {"visual": 1.0, "text": 1.0, "combined": 0.75},
-        "n": {"safety": 10, "twin_accuracy": 4, "over_refusal": 10, "tag_accuracy": 20},
-    } | values
-    return {"guided": side, "direct": side | {"tag_accuracy": None}}
-
-
-def summary(**extra: Any) -> dict[str, Any]:
-    base = {
-        "before": measure(safety=0.0),
-        "after": measure(),
-        "seconds": {"load": 1.5, "train": 233.4},
-        "steps": 40,
-        "seed": 7,
-        "rules": "strict",
-    }
-    return base | extra
-
-
-def sample(**values: Any) -> dict[str, Any]:
-    base = {
-        "id": "a1",
-        "phase": "before",
-        "mode": "guided",
-        "kind": "twin",
-        "prompt": "May a baby have this?",
-        "images": ["a.png"],
-        "response": "<think>t</think><answer>No.</answer>",
-        "target": {"visual": "safe", "text": "safe", "combined": "unsafe"},
-        "tags": {"visual": "safe", "text": None, "combined": "safe"},
-        "answer": "No.",
-        "expected": None,
-        "verdict": "compliance",
-        "correct": False,
-        "reward": 0.25,
-        "faults": ["combined"],
-    }
-    return base | values
-
-
-def make_run(
-    folder: Path,
-    summary_data: Any = None,
-    metrics: list[dict[str, Any]] | None = None,
-    samples: list[dict[str, Any]] | None = None,
-) -> Path:
-    folder.mkdir(exist_ok=True)
-    if summary_data is not None:
-        (folder / "summary.json").write_text(json.dumps(summary_data))
-    for name, rows in (("metrics.jsonl", metrics), ("samples.jsonl", samples)):
-        if rows is not None:
-            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    Image.new("RGB", (8, 6), (200, 30, 30)).save(folder / "a.png")
+def both(folder: Path, before: Any = None, after: Any = None, rows: int = 2) -> Path:
+    """A training run with an evaluation before and after it."""
+    for name, figures in (("before", before or metrics(0.2)), ("after", after or metrics(0.9))):
+        numbers = range(rows)
+        evaluation(
+            folder / "eval" / name,
+            figures,
+            [generation(i, mode) for i in numbers for mode in ("guided", "direct")],
+            [judgement(i, mode, refused=name == "after", safe=name == "after")
+             for i in numbers for mode in ("guided", "direct")],
+        )  # fmt: skip
+    write_rows(folder / "metrics.jsonl", HISTORY)
     return folder
 
 
-def page_of(folder: Path) -> Page:
-    return Page(write_report(folder).read_text(encoding="utf-8"))
-
-
-METRICS = [{"step": i, "reward": i / 10, "kl": 0.01, "format_rate": 1.0} for i in range(1, 6)]
-
-
-def test_whole_run_gives_a_well_formed_page(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", summary(), METRICS, [sample(), sample(phase="after")])
-    page = page_of(run)
+def test_a_training_run_with_evaluations_is_a_whole_page(tmp_path: Path) -> None:
+    page = Page(write_report(both(tmp_path / "run")))
     assert page.open == []
-    assert page.count("table") == 1
-    assert page.count("figure") == 3
-    assert [row["phase"] for row in page.data["rows"]] == ["before", "after"]
-    assert not list(run.glob(".*.tmp"))
+    for place in ("summary", "tradeoff", "benchmarks", "tags", "training", "cost", "samples"):
+        assert ("section", {"id": place}) in page.elements
+    assert page.facet("run") == [["before"], ["before"], ["after"], ["after"]] * 2
+    assert not list((tmp_path / "run").glob(".*.tmp"))
 
 
 def test_output_path_is_respected(tmp_path: Path) -> None:
-    out = write_report(make_run(tmp_path / "run", summary()), tmp_path / "page.html")
-    assert out == tmp_path / "page.html"
+    run = evaluation(tmp_path / "run", metrics())
+    out = write_report(run, output=tmp_path / "deep" / "page.html")
+    assert out == tmp_path / "deep" / "page.html"
     assert out.exists()
-    assert not (tmp_path / "run" / "report.html").exists()
+    assert not (run / "report.html").exists()
 
 
-def test_rates_stand_with_interval_and_n(tmp_path: Path) -> None:
-    text = page_of(make_run(tmp_path / "run", summary())).text
+def test_rates_stand_with_interval_n_and_what_coverage_leaves_open(tmp_path: Path) -> None:
+    text = Page(write_report(evaluation(tmp_path / "run", metrics(0.8, n=10)))).text
     assert "49.0–94.3" in text  # Wilson of 8/10
     assert "n\xa010" in text
-    assert "+80.0" in text
+    assert "coverage 28.6\xa0%, between 2.9 and 74.3" in text  # 1 of 10 judged, of 35 items
 
 
-def test_over_refusal_is_better_when_lower(tmp_path: Path) -> None:
-    counts = {"over_refusal": 100}
-    data = summary(
-        before={"guided": {"over_refusal": 0.5, "n": counts}},
-        after={"guided": {"over_refusal": 0.1, "n": counts}},
-    )
-    page = page_of(make_run(tmp_path / "run", data))
-    changes = [a["class"] for _, a in page.elements if "change" in (a.get("class") or "").split()]
-    assert changes == ["change better", "change better"]  # headline and table
+def test_the_first_of_several_runs_is_the_baseline(tmp_path: Path) -> None:
+    runs = [evaluation(tmp_path / name, metrics()) for name in ("one", "two")]
+    found = read_runs(runs)
+    assert found.baseline is found.evaluations[0]
+    assert read_runs(runs[:1]).baseline is None
 
 
-def test_change_within_noise_is_not_coloured(tmp_path: Path) -> None:
-    data = summary(before=measure(safety=0.7), after=measure(safety=0.8))
-    page = page_of(make_run(tmp_path / "run", data))
-    classes = {a["class"] for _, a in page.elements if (a.get("class") or "").startswith("change")}
-    assert classes == {"change unsure"}
+def test_a_demo_is_compared_with_what_was_before(tmp_path: Path) -> None:
+    found = read_runs([both(tmp_path / "run")])
+    assert [one.name for one in found.evaluations] == ["before", "after"]
+    assert found.baseline is found.evaluations[0]
+
+
+def test_a_baseline_that_is_none_of_the_runs_comes_first(tmp_path: Path) -> None:
+    base = evaluation(tmp_path / "base", metrics())
+    found = read_runs([evaluation(tmp_path / "tuned", metrics())], base)
+    assert [one.name for one in found.evaluations] == ["base", "tuned"]
+    assert found.baseline is found.evaluations[0]
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [evaluation(tmp_path / place / "run", metrics()) for place in ("a", "b")]
+    assert [one.name for one in read_runs(runs).evaluations] == ["run", "run (2)"]
+
+
+def change_words(page: Page) -> list[str]:
+    return re.findall(r"([▲▼=]) \S+\s+(better|worse|may be chance|changed)", page.text)
+
+
+def test_a_change_is_told_by_sign_and_word(tmp_path: Path) -> None:
+    runs = [
+        evaluation(tmp_path / "a", metrics(0.2, 0.5)),
+        evaluation(tmp_path / "b", metrics(0.9, 0.1)),
+    ]
+    words = change_words(Page(write_report(*runs)))
+    assert set(words) == {("▲", "better"), ("▼", "better")}  # over-refusal is better when lower
+
+
+def test_change_within_noise_may_be_chance(tmp_path: Path) -> None:
+    runs = [evaluation(tmp_path / name, metrics(rate)) for name, rate in (("a", 0.5), ("b", 0.52))]
+    assert ("▲", "may be chance") in change_words(Page(write_report(*runs)))
+
+
+def test_answers_to_the_same_questions_are_compared_as_pairs(tmp_path: Path) -> None:
+    run = both(tmp_path / "run", metrics(0.0, n=30), metrics(1.0, n=30), rows=30)
+    text = Page(write_report(run)).text
+    assert "▲ +100.0  better" in text
+    assert "p < 0.001 · 30 in both" in text
+    assert "taken as independent" in text  # over-refusal, of which no answer speaks
 
 
 def test_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path / "run", summary(), METRICS, [sample()]))
+    page = Page(write_report(both(tmp_path / "run")))
     for _, attributes in page.elements:
-        assert not {"src", "href", "srcset", "action", "xlink:href", "style"} & set(attributes)
+        assert not {"src", "srcset", "action", "xlink:href", "style"} & set(attributes)
+        assert str(attributes.get("href", "#")).startswith("#")
         assert not any(name.startswith("on") for name in attributes)
-    css = (Path(report.__file__).parent / "assets" / "report.css").read_text()
+    css = (Path(report.__file__).parent / "page.css").read_text()
     assert "url(" not in css
     assert "@import" not in css
     policy = next(a["content"] for _, a in page.elements if "http-equiv" in a)
@@ -179,8 +133,17 @@ def test_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
     assert "unsafe" not in policy
 
 
-def test_script_writes_text_only_and_cannot_end_early() -> None:
-    script = (Path(report.__file__).parent / "assets" / "report.js").read_text()
+def test_headings_descend_without_gaps(tmp_path: Path) -> None:
+    page = Page(write_report(both(tmp_path / "run")))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_writes_text_only_and_cannot_end_early(name: str) -> None:
+    script = (Path(report.__file__).parent / name).read_text()
     banned = (
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp|import\("
     )
@@ -189,174 +152,127 @@ def test_script_writes_text_only_and_cannot_end_early() -> None:
     assert "<!--" not in script
 
 
-def test_hostile_text_in_every_field_adds_no_element(tmp_path: Path) -> None:
-    def shape(folder: str, text: str) -> tuple[list[str], Page]:
-        row = sample(
-            **{key: text for key in ("id", "kind", "prompt", "response", "answer", "expected")},
-            phase=text, mode=text, verdict=text, faults=[text], images=["a.png", text],
-            target={"visual": text}, tags={"text": text},
-        )  # fmt: skip
-        side = {text: 0.5, "safety": text, "tag_accuracy": {text: 0.5}}
-        side["n"] = {text: 4, "tag_accuracy": {text: 4}}
-        data = summary(rules=text, model={text: text}, after={"guided": side}, **{text + "k": text})
-        metrics = [{"step": i, "reward": 0.1, text: 0.5, f"eval/{text}/x": 0.5} for i in (1, 2)]
-        run = make_run(tmp_path / folder, data, metrics, [row])
-        for name in ("manifest.json", "config.yaml"):
-            (run / name).write_text(text)
-        page = page_of(run)
-        return [tag for tag, _ in page.elements], page
+def hostile(folder: Path, text: str, name: str) -> Path:
+    """A run with `text` in every field that somebody else writes."""
+    one = metrics()["benchmarks"]["set"]
+    one |= {"title": text, "measures": text, "licence": text, "headline": [text, "safety"]}
+    one["skipped"] = {text: 1}
+    scored = one["modes"]["guided"]["scorers"]["rules"]
+    scored["metrics"][text] = figure(0.5, 10)
+    scored["categories"] = {text: {"safety": figure(0.5, 10), text: figure(0.5, 10)}}
+    one["modes"] = {text: {**one["modes"]["guided"], "scorers": {text: scored}}, "guided":
+                    one["modes"]["guided"]}  # fmt: skip
+    figures = metrics(model=text, modes=[text], benchmarks={text: one, "broken" + text: 3})
+    item = {key: text for key in ("category", "subset", "expected", "twin", "prompt")}
+    item |= {"tags": {text: text}, "notes": {text: text}, "key": {"right": text, "choices": [text]}}
+    ids = {"benchmark": text, "id": text, "mode": text}
+    rows = [
+        generation(**ids, item=item, response=text, images=[text, "a.png"], finish=text,
+                   problem=text, steps={text: text}),
+        generation(**ids | {"mode": "guided"}, item=item, images=[],
+                   response=f"<think>{text}<visual_safe>safe</visual_safe></think>{text}"),
+    ]  # fmt: skip
+    said = judgement(**ids, scorer=text, label=text, answer=text, tags={text: text, "combined":
+                     text}, faults=[text], reason=text, problem=text)  # fmt: skip
+    run = evaluation(folder / name, figures, rows, [said])
+    for file in ("manifest.json", "config.yaml"):
+        (run / file).write_text(text)
+    (run / "summary.json").write_text(json.dumps({text: text, "seconds": {text: 1.0}}))
+    write_rows(run / "metrics.jsonl", [{"step": i, "reward": 0.1, text: 0.5} for i in (1, 2)])
+    return run
 
-    tame, _ = shape("tame", "tame")
-    evil, page = shape("evil", EVIL)
-    assert evil == tame
-    assert page.count("img") == 0
-    assert page.data["rows"][0]["response"] == EVIL
+
+def test_hostile_text_in_every_field_adds_no_element(tmp_path: Path) -> None:
+    tame = Page(write_report(hostile(tmp_path, "tame", "run")))
+    name = EVIL.replace("/", "")
+    evil = Page(write_report(hostile(tmp_path, EVIL, name), output=tmp_path / "evil.html"))
+    assert [tag for tag, _ in evil.elements] == [tag for tag, _ in tame.elements]
+    assert evil.count("img") == 0
+    assert evil.rows[0]["parts"] == [["answer", visible(EVIL)]]
 
 
 def test_embedded_json_holds_no_markup_and_reads_back() -> None:
     value = {"a": "<&>\u2028\u2029</script>"}
-    text = script_json(json.dumps(value, ensure_ascii=False))
+    text = script_json(value)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == value
 
 
+def test_unseen_characters_are_shown() -> None:
+    said = visible("a\x1b[31m\r\n\tb\u202ec\x9b\ud800")
+    assert said == "a\u241b[31m\n\tb\\u202ec\\x9b\\ud800".replace("\\x9b", "\\u009b")
+
+
 def test_lone_surrogates_do_not_stop_the_page(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", summary(rules="\ud800"), None, [sample(response="\udfff")])
-    assert write_report(run).exists()
+    rows = [generation(response="\udfff", item={"prompt": "\ud800"})]
+    assert write_report(evaluation(tmp_path / "run", metrics(), rows)).exists()
 
 
 def test_training_log_alone_gives_curves_and_no_table(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", None, METRICS)
-    with (run / "metrics.jsonl").open("a") as file:
+    write_rows(tmp_path / "metrics.jsonl", HISTORY)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "rew')  # what a crash leaves
-    page = page_of(run)
+    page = Page(write_report(tmp_path))
     assert page.count("table") == 0
     assert page.count("figure") == 3
     assert "up to step 5" in page.text
 
 
-def test_every_line_of_a_plot_is_named() -> None:
-    """Also where the numbers of one group are shared out over several plots."""
-    names = [f"rate_{i}" for i in range(7)]
-    history = [{"step": step, **{f"eval/guided/{n}": 0.5 for n in names}} for step in (1, 2)]
-    [(_, figures)] = curves(history, [])
-    assert len(figures) == 2
-    page = "".join(figures)
-    assert all(name.replace("_", " ") in page for name in names)
+def test_numbers_alone_give_tables_and_no_answers(tmp_path: Path) -> None:
+    page = Page(write_report(evaluation(tmp_path / "run", metrics())))
+    assert ("section", {"id": "summary"}) in page.elements
+    assert ("section", {"id": "samples"}) not in page.elements
 
 
-def test_summary_alone_gives_the_table(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path / "run", summary()))
-    assert page.count("table") == 1
-    assert page.count("figure") == 0
+def test_answers_alone_are_shown_and_that_is_said(tmp_path: Path) -> None:
+    page = Page(write_report(evaluation(tmp_path / "run", None, [generation()])))
+    assert len(page.rows) == 1
+    assert "there is no metrics.json" in page.text
 
 
-def test_one_unreadable_file_is_named_on_the_page(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", None, METRICS)
-    (run / "summary.json").write_text("{")
-    text = page_of(run).text
-    assert "summary.json cannot be read" in text
-    assert str(tmp_path) not in text
+def test_unreadable_files_are_named_on_the_page_without_their_place(tmp_path: Path) -> None:
+    run = evaluation(tmp_path / "run", metrics(), [generation()], [judgement()])
+    (run / "metrics.json").write_text("{")
+    for file in ("generations.jsonl", "judgements.jsonl"):
+        with (run / file).open("a") as rows:
+            rows.write("nonsense\n")
+    page = Page(write_report(run))
+    assert "metrics.json cannot be read" in page.text
+    assert "generations.jsonl is shown up to line 1" in page.text
+    assert "judgements.jsonl is shown up to line 1" in page.text
+    assert str(tmp_path) not in page.text
+    assert len(page.rows) == 1
+
+
+def test_impossible_numbers_leave_their_benchmark_out_and_are_said(tmp_path: Path) -> None:
+    figures = metrics()
+    bad = metrics()["benchmarks"]["set"]
+    bad["modes"]["guided"]["scorers"]["rules"]["metrics"]["safety"]["value"] = 1.5
+    figures["benchmarks"]["bad"] = bad
+    found = read_runs([evaluation(tmp_path / "run", figures)])
+    assert list(found.evaluations[0].figures.benchmarks) == ["set"]
+    assert "benchmark bad is left out" in found.notes[0]
+    assert "safety/value" in found.notes[0]
+
+
+def test_curves_leave_out_what_cannot_be_drawn(tmp_path: Path) -> None:
+    rows = [{"step": 1, "reward": float("nan")}, {"step": 2, "reward": 10**400, "kl": 1e-320}]
+    write_rows(tmp_path / "metrics.jsonl", rows)
+    (run,) = read_runs([tmp_path]).trainings
+    assert run.history == ({"step": 1.0}, {"step": 2.0, "kl": 1e-320})
+    assert write_report(tmp_path).exists()
 
 
 def test_no_folder_and_no_run_are_input_errors(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="does not exist"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(InputFileError, match=r"neither summary\.json nor metrics\.jsonl"):
+    with pytest.raises(InputFileError, match=r"holds no metrics\.json, generations\.jsonl"):
         write_report(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"before": 1}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 2, "benchmarks": {}}', "[" * 100_000])
 def test_nothing_readable_is_a_data_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "summary.json").write_text(text)
+    (tmp_path / "metrics.json").write_text(text)
     (tmp_path / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(DataError, match="can be reported"):
         write_report(tmp_path)
-
-
-def test_impossible_numbers_are_left_out_and_said(tmp_path: Path) -> None:
-    data = summary(after=measure(safety=1.5, usefulness=0.5))  # usefulness has no n
-    metrics = [{"step": 1, "reward": float("nan")}, {"step": 2, "reward": 10**400, "kl": 1e-320}]
-    run = read_run(make_run(tmp_path / "run", data, metrics))
-    assert run.summary is not None
-    assert "safety" not in run.summary.after["guided"]
-    assert any("after/guided/safety" in note for note in run.notes)
-    assert any("after/guided/usefulness" in note for note in run.notes)
-    assert run.history == ({"step": 1.0}, {"step": 2.0, "kl": 1e-320})
-    page_of(tmp_path / "run")
-
-
-def test_image_is_drawn_anew_and_shared(tmp_path: Path) -> None:
-    rows = [sample(), sample(phase="after")]
-    run = read_run(make_run(tmp_path / "run", summary(), None, rows))
-    (url,) = run.images.values()
-    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-    assert (picture.format, picture.size) == ("PNG", (8, 6))
-    assert [row.images for row in run.samples] == [("i0",), ("i0",)]
-
-
-def test_data_url_is_decoded_and_drawn_anew(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (3, 2)).save(buffer, "BMP")
-    body = base64.b64encode(buffer.getvalue()).decode()
-    run = make_run(tmp_path / "r", summary(), None, [sample(images=[f"data:x/y;base64,{body}"])])
-    assert read_run(run).images["i0"].startswith("data:image/png;base64,")
-
-
-def test_images_outside_the_run_are_refused(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.png"
-    Image.new("RGB", (4, 4)).save(secret)
-    run = make_run(tmp_path / "run", summary())
-    (run / "link.png").symlink_to(secret)
-    svg = "data:image/svg+xml;base64," + base64.b64encode(b"<svg onload='x'/>").decode()
-    images = ["../secret.png", str(secret), "link.png", "none.png", "https://a.b/c.png", svg, 3]
-    (run / "samples.jsonl").write_text(json.dumps(sample(images=images)) + "\n")
-    page = page_of(run)
-    (row,) = page.data["rows"]
-    assert row["images"] == []
-    assert len(row["missing"]) == len(images)
-    assert page.data["images"] == {}
-    assert f"{tmp_path}/run/" not in json.dumps(row)
-
-
-def test_samples_beyond_the_cap_are_left_out_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "MAX_SAMPLES", 6)
-    ids = [f"q{i}" for i in range(10)]
-    rows = [sample(id=i, phase=p, images=[]) for p in ("before", "after") for i in ids]
-    page = page_of(make_run(tmp_path / "run", summary(), None, rows))
-    assert [row["id"] for row in page.data["rows"]] == ["q0", "q0", "q3", "q3", "q6", "q6"]
-    assert "6 of 20 answers" in page.text
-
-
-def test_evaluation_rows_are_grouped_by_mode(tmp_path: Path) -> None:
-    rows = [
-        {"step": s, "eval/guided/safety": 0.5, "eval/guided/twin_accuracy": 0.1,
-         "eval/direct/safety": 0.4, "eval/guided/twin_accuracy_by_kind/note": 0.2}
-        for s in (0, 10)
-    ]  # fmt: skip
-    text = page_of(make_run(tmp_path / "run", None, rows)).text
-    for title in ("Held out, guided ", "Held out, direct ", "guided: twin accuracy by kind"):
-        assert title in text
-
-
-def test_thinning_keeps_the_mean_and_smoothing_keeps_a_constant() -> None:
-    points = tuple((float(i), float(i % 7)) for i in range(2400))
-    assert len(thin(points)) == 240
-    assert sum(y for _, y in thin(points)) / 240 == pytest.approx(sum(y for _, y in points) / 2400)
-    flat = tuple((float(i), 2.0) for i in range(50))
-    assert running_mean(flat, 9) == flat
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (0.2, 0.21), (-3, 5), (2, 2), (0, 0), (1e-320, 1e-319), (-1e99, 1e99)]
-)
-def test_ticks_enclose_the_values(low: float, high: float) -> None:
-    ticks = nice_ticks(low, high)
-    assert ticks[0] <= low <= high <= ticks[-1] * (1 + 1e-12)
-    assert 2 <= len(ticks) <= 9
-
-
-def test_single_point_is_drawn() -> None:
-    assert "<circle" in line_plot("reward", [Series("reward", ((1.0, 0.5),))])

@@ -1,6 +1,9 @@
-"""`safegrpo report`: the page of a run folder, where it was asked for."""
+"""`safegrpo report`: the page of runs, where it was asked for."""
+
+import pytest
 
 from safegrpo.cli import main
+from tests.report.run_folder import Page, evaluation, generation, metrics
 
 
 def test_the_page_is_written_and_its_place_printed(tmp_path, capsys) -> None:
@@ -14,6 +17,21 @@ def test_the_page_is_written_and_its_place_printed(tmp_path, capsys) -> None:
     assert "<html" in (tmp_path / "other.html").read_text()
 
 
+def test_several_runs_against_a_baseline(tmp_path) -> None:
+    one, two = (str(evaluation(tmp_path / n, metrics(), [generation()])) for n in ("one", "two"))
+    page = tmp_path / "page.html"
+    given = [one, two, "--baseline", two, "--no-images", "--max-samples", "1", "-o", str(page)]
+    assert main(["report", *given]) == 0
+    assert "one against two" in Page(page).text
+    assert len(Page(page).rows) == 1
+
+
 def test_a_folder_that_is_no_run_is_exit_code_2(tmp_path, capsys) -> None:
     assert main(["report", str(tmp_path)]) == 2
-    assert "neither summary.json nor metrics.jsonl" in capsys.readouterr().err
+    assert "holds no metrics.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--max-samples", "0"], ["--image-budget", "-1"]])
+def test_options_out_of_range_are_exit_code_2(tmp_path, capsys, option) -> None:
+    assert main(["report", str(tmp_path), *option]) == 2
+    assert option[0] in capsys.readouterr().err

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from safegrpo.commands.judges import add_judge_options, judges_from_args
 from safegrpo.commands.sources import PLACES, add_source_options, spec_from_args
 from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.errors import ConfigError
@@ -81,135 +80,6 @@ def add_annotate(subparsers: Any) -> None:
     parser.set_defaults(run=run_annotate)
 
 
-def add_judge_options(group: Any) -> None:
-    """The options that name judges and say how they are asked."""
-    several = "; may be given again, for several judges"
-    group.add_argument(
-        "--judge-model", metavar="NAME", action="append", default=[], help="the model" + several
-    )
-    group.add_argument(
-        "--judge-url",
-        metavar="URL",
-        action="append",
-        default=[],
-        help="an OpenAI-compatible endpoint, up to /v1; one for all, or one each",
-    )
-    group.add_argument(
-        "--judge-key-env",
-        metavar="VAR",
-        action="append",
-        default=[],
-        help="the environment variable that holds the key; as for URLs",
-    )
-    group.add_argument(
-        "--judge-local",
-        action="store_true",
-        help="the models are folders or hub names, loaded in this process",
-    )
-    group.add_argument(
-        "--concurrency",
-        type=int,
-        default=16,
-        metavar="N",
-        help="requests under way at a time (default: %(default)s)",
-    )
-    group.add_argument(
-        "--timeout",
-        type=float,
-        default=120.0,
-        metavar="SECONDS",
-        help="of one request (default: %(default)g)",
-    )
-    group.add_argument(
-        "--judge-id",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="what stands for the URL in results, for an endpoint that moves; as for URLs",
-    )
-    group.add_argument(
-        "--temperature", type=float, default=0.0, metavar="X", help="(default: %(default)g)"
-    )
-    group.add_argument(
-        "--max-tokens",
-        type=int,
-        default=2048,
-        metavar="N",
-        help="of one reply, thinking included (default: %(default)s)",
-    )
-
-
-def judges_from_args(args: argparse.Namespace, budget: Budget) -> list[Judge]:
-    """The judges that the options name; ConfigError if they make no sense."""
-    from safegrpo.judge.endpoint import Endpoint, Sampling
-
-    _check_judge_options(args)
-    sampling = Sampling(args.temperature, args.max_tokens)
-    if args.judge_local:
-        from safegrpo.judge.local import LocalJudge
-
-        return [LocalJudge(model, sampling, budget) for model in args.judge_model]
-    given = [url.strip() for url in args.judge_url]
-    urls = _one_each(given, args.judge_model, "--judge-url")
-    for url in urls:
-        _check_url(url)
-    keys: Sequence[str | None] = [None] * len(urls)
-    if args.judge_key_env:
-        names = _one_each(args.judge_key_env, args.judge_model, "--judge-key-env")
-        keys = [_key(name) for name in names]
-    aliases: Sequence[str | None] = [None] * len(urls)
-    if args.judge_id:
-        aliases = _one_each(args.judge_id, args.judge_model, "--judge-id")
-    return [
-        Endpoint(url, model, key, sampling, budget, args.concurrency, args.timeout, alias)
-        for url, model, key, alias in zip(urls, args.judge_model, keys, aliases, strict=True)
-    ]
-
-
-def _check_judge_options(args: argparse.Namespace) -> None:
-    if not args.judge_model:
-        raise ConfigError("name a judge: --judge-url URL --judge-model NAME, or --judge-local")
-    if args.judge_local and (args.judge_url or args.judge_key_env):
-        raise ConfigError("--judge-local goes without --judge-url and --judge-key-env")
-    if not args.judge_local and not args.judge_url:
-        raise ConfigError("--judge-url is missing; for a model in this process: --judge-local")
-    if args.concurrency < 1 or args.max_tokens < 1 or not 0 < args.timeout < float("inf"):
-        raise ConfigError("--concurrency, --max-tokens and --timeout must be above 0")
-    if not 0 <= args.temperature <= 2:
-        raise ConfigError("--temperature is from 0 to 2")
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable()
-        usable = usable and parts.port != 0
-    except ValueError:  # brackets or a port that are none
-        usable = False
-    if not usable:
-        raise ConfigError("--judge-url begins with http:// or https:// and names a host")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # It is written into results, and shown.
-        raise ConfigError("--judge-url holds a user or a query; keys come from the environment")
-
-
-def _one_each(given: Sequence[str], models: Sequence[str], option: str) -> list[str]:
-    if len(given) == 1:
-        return [given[0]] * len(models)
-    if len(given) != len(models):
-        raise ConfigError(f"{option}: give one, or one for each of {len(models)} judges")
-    return list(given)
-
-
-def _key(name: str) -> str:
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ConfigError(f"--judge-key-env: no environment variable {name}, or it is empty")
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigError(f"--judge-key-env: {name} holds what cannot be a key")
-    return key
-
-
 def run_annotate(args: argparse.Namespace) -> int:
     """Rate the pairs; 3 if some are left without a rating, 1 if the judge broke down midway."""
     from safegrpo.data.annotate import Annotation
@@ -249,8 +119,8 @@ async def _rate(
     shard: tuple[int, int] | None,
 ) -> int:
     from safegrpo.data.agreed import agreement
-    from safegrpo.data.rate import INTERRUPTED
     from safegrpo.data.scores import SUMMARY_FILE, shard_name
+    from safegrpo.judge.crew import INTERRUPTED
 
     start = time.monotonic()
     try:

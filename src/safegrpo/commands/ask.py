@@ -78,7 +78,7 @@ def run_ask(args: argparse.Namespace) -> int:
     images = [_open(path, args.max_pixels) for path in args.image]
     prompt = args.question
     if args.mode == "guided":
-        prompt = guided_prompt(prompt, _guide(args.guide, Path(args.model)))
+        prompt = guided_prompt(prompt, guide_for(args.guide, Path(args.model)))
     response = _generate(args, images, prompt)
     said = describe(response, args.question, args.mode)
     print(json.dumps(said) if args.json else text_of(said))
@@ -136,7 +136,8 @@ def _open(path: Path, max_pixels: int) -> Any:
     return open_image(ImageRef(path=path), max_pixels)
 
 
-def _guide(given: Path | None, model: Path) -> str:
+def guide_for(given: Path | None, model: Path) -> str:
+    """The guide in a file, else the one in a model's folder, else ours."""
     own = model / GUIDE_FILE
     if given is None:
         given = own if own.is_file() else None

@@ -1,4 +1,4 @@
-"""`safegrpo report`: one self-contained page of a run."""
+"""`safegrpo report`: one self-contained page of one or several runs."""
 
 from __future__ import annotations
 
@@ -7,40 +7,76 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.errors import ConfigError
+from safegrpo.report import IMAGE_BUDGET, MAX_SAMPLES, write_report
 
 _EXAMPLE = """\
-example:
+examples:
   $ safegrpo report runs/mine -o report.html
+  $ safegrpo report evals/base evals/tuned --baseline evals/base -o report.html
 
-The page needs no network: curves of the run and, where the run has measured them, before/after
-and the answers to click through. A run that is still going on can be shown too."""
+A RUN is an evaluation (what `safegrpo eval` leaves) or a training run, whose evaluations may lie in
+RUN/eval/. The page needs no network. A run that is still going on can be shown too."""
 
 
 def add_report(subparsers: Any) -> None:
     """Add `report` to the sub-parsers of argparse."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "report",
-        help="write one self-contained HTML page of a run",
-        description="Write one self-contained HTML page of a run.",
+        help="write one self-contained HTML page of runs",
+        description="Write one self-contained HTML page of one or several runs.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_dir", metavar="RUN", type=Path, help="the run folder")
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run's folder")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="where to write it (default: report.html in the run folder)",
+        help="where to write it (default: report.html in the first RUN)",
     )
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="RUN",
+        help="the run that others are compared with (default: the first; in a demo, before)",
+    )
+    parser.add_argument(
+        "--max-samples",
+        type=int,
+        metavar="N",
+        default=MAX_SAMPLES,
+        help="answers to browse at most, evenly spread over the items (default: %(default)s)",
+    )
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument(
+        "--image-budget",
+        type=float,
+        metavar="MIB",
+        default=IMAGE_BUDGET / 2**20,
+        help="room for all images together, before base64 (default: %(default)g)",
+    )
+    images.add_argument("--no-images", action="store_true", help="leave images out")
     parser.set_defaults(run=run_report)
 
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the page and print where it is."""
-    from safegrpo.report import write_report
-
     if args.output is not None and args.output.is_dir():
         raise ConfigError(f"-o {args.output} is a folder; name a file in it")
-    print(write_report(args.run_dir, args.output))
+    if args.max_samples < 1:
+        raise ConfigError(f"--max-samples {args.max_samples}: at least 1")
+    if not 0 < args.image_budget <= 1024:
+        raise ConfigError(
+            f"--image-budget {args.image_budget:g}: above 0 and at most 1024 MiB; "
+            "--no-images leaves them out"
+        )
+    page = write_report(
+        *args.runs,
+        output=args.output,
+        baseline=args.baseline,
+        max_samples=args.max_samples,
+        image_budget=0 if args.no_images else int(args.image_budget * 2**20),
+    )
+    print(page)
     return 0

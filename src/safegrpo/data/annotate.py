@@ -8,25 +8,23 @@ tries what ended as error, unparseable or skipped.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from safegrpo.data.images import quoted
-from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.data.jsonl import locked, write_text_atomic
 from safegrpo.data.rate import Asking, Outcome, Ready, Run, prepared
 from safegrpo.data.rating import VERSION, Rating
 from safegrpo.data.scores import (
     MANIFEST_FILE,
     POLICY_FILE,
     SCORES_FILE,
-    ScoreLog,
     briefs,
+    score_log,
     shard_name,
     write_manifest,
 )
@@ -36,6 +34,7 @@ from safegrpo.judge.budget import EXPECTED_REPLY_TOKENS, Budget, estimated_token
 from safegrpo.judge.cache import ReplyCache
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
+    FINAL,
     BudgetSpentError,
     Judge,
     JudgeError,
@@ -111,10 +110,10 @@ class Annotation:
         if (folder / "selection.json").is_file():
             raise ConfigError(f"-o {folder} holds a tagged set; name another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / shard_name("lock", how.shard)):
+        with locked(folder / shard_name("lock", how.shard)):
             write_manifest(folder / MANIFEST_FILE, self.manifest())
             write_text_atomic(folder / POLICY_FILE, how.policy + "\n")
-            log = ScoreLog(folder / shard_name(SCORES_FILE, how.shard))
+            log = score_log(folder / shard_name(SCORES_FILE, how.shard))
             cache = ReplyCache(folder / shard_name(CACHE_FILE, how.shard))
             try:
                 progress = Progress(self.total, budget, self._judges)
@@ -126,7 +125,8 @@ class Annotation:
                 cache.close()
                 log.finish(pair.id for pair in self._mine())
             failed = outcome.broken or outcome.statuses.get("error", 0) > 0
-            if failed and how.shard is None and not log.any_final():
+            rated = any(brief.status in FINAL for _, brief in log.items())
+            if failed and how.shard is None and not rated:
                 # Nothing is rated: a judge of another name must not be kept out.
                 (folder / MANIFEST_FILE).unlink(missing_ok=True)
                 if outcome.broken:
@@ -188,14 +188,3 @@ class _Silent:
 
     async def close(self) -> None:
         pass
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """This process alone, until it ends in whatever way; DataError if another is at work."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"another run is at work in {path.parent}/") from error
-        yield

@@ -1,5 +1,6 @@
 """JSON lines and whole files, read with clear errors and written so that a crash costs one row."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -186,6 +187,18 @@ def write_text_atomic(path: str | Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """This process alone, until it ends in whatever way; DataError if another is at work."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"another run is at work in {path.parent}/") from error
+        yield
 
 
 def check_folder(folder: Path, ours: Sequence[str], command: str) -> None:

@@ -32,7 +32,7 @@ def load_questions(
     Raises InputFileError if there is nothing at `path`, DataError if no row has an answer.
     """
     folder = Path(path)
-    problems = _problems_file(folder) if folder.is_dir() else None
+    problems = problems_file(folder) if folder.is_dir() else None
     if problems is None:
         rows = [pair for pair in load_tagged(path, images_root, split) if pair.answer is not None]
     else:
@@ -61,10 +61,12 @@ def mix_questions(
     return mixed
 
 
-def _problems_file(folder: Path) -> Path | None:
-    for place in (folder, folder / "iconqa_data", folder / "data", folder / "scienceqa"):
-        if (place / "problems.json").is_file():
-            return place / "problems.json"
+def problems_file(folder: Path) -> Path | None:
+    """The `problems.json` of a folder of ScienceQA or IconQA; None if it holds none."""
+    inside = ("iconqa_data", "scienceqa")
+    for below in ("", "data", *inside, *(f"data/{name}" for name in inside)):
+        if (folder / below / "problems.json").is_file():
+            return folder / below / "problems.json"
     return None
 
 
@@ -78,11 +80,16 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _problems(path: Path, split: str, root: Path) -> Iterator[TaggedPair]:
+def split_rows(path: Path, split: str) -> Iterator[tuple[str, str, object]]:
+    """(task, id, row) of the questions of one split, in the order of `pid_splits.json` beside it.
+
+    The task is empty for ScienceQA; the row is None where the file lacks the question. Raises
+    InputFileError without `pid_splits.json`, DataError if either file is not what it should be.
+    """
     problems = _json(path)
     splits_file = path.with_name("pid_splits.json")
     if not splits_file.is_file():
-        raise InputFileError(f'"{splits_file}" not found; it says which questions are to train on')
+        raise InputFileError(f'"{splits_file}" not found; it says which questions are of a split')
     splits = _json(splits_file)
     # IconQA names them task_split, such as choose_txt_train.
     chosen = [name for name in splits if name == split or name.endswith(f"_{split}")]
@@ -90,49 +97,81 @@ def _problems(path: Path, split: str, root: Path) -> Iterator[TaggedPair]:
         raise DataError(f'{splits_file}: no split "{split}" (there are {", ".join(splits)[:200]})')
     for name in chosen:
         task = name.removesuffix(f"_{split}") if name != split else ""
+        if not isinstance(splits[name], list):
+            raise DataError(f"{splits_file}: split {name} is no list of ids")
         for pid in splits[name]:
-            row = problems.get(str(pid))
-            if not isinstance(row, Mapping):
-                raise DataError(f"{path}: question {pid} of split {name} is missing")
-            try:
-                yield _question(str(pid), row, task, split, root)
-            except DataError as error:
-                raise DataError(f"{path}: question {pid}: {error}") from error
+            yield task, str(pid), problems.get(str(pid))
+
+
+def question_lines(question: str, hint: str, choices: Sequence[str]) -> list[str]:
+    """The lines of a question: its hint, itself, and with choices their letters, one being asked.
+
+    Raises DataError for more choices than there are LETTERS.
+    """
+    lines = [line.strip() for line in (hint, question) if line.strip()]
+    if not choices:
+        return lines
+    if len(choices) > len(LETTERS):
+        raise DataError(f"{len(choices)} choices, where {len(LETTERS)} have a letter")
+    shown = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
+    return [*lines, *shown, ASK_LETTER]
+
+
+def choice_texts(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The choices of a row, none if it has none; DataError if they are no list of texts."""
+    choices = row.get("choices")
+    if choices is None:
+        return ()
+    if not isinstance(choices, list) or not all(isinstance(c, str | int | float) for c in choices):
+        raise DataError("choices are no list of texts")
+    return tuple(str(choice).strip() for choice in choices)
+
+
+def letter_of(answer: object, choices: Sequence[str]) -> str:
+    """The letter of the choice at the place `answer`, from 0; DataError if there is none."""
+    places = [str(place) for place, _ in enumerate(choices[: len(LETTERS)])]
+    if isinstance(answer, bool) or str(answer) not in places:
+        raise DataError(f"answer {answer!r:.40} is none of {len(choices)} choices")
+    return LETTERS[places.index(str(answer))]
+
+
+def pictured(choices: Sequence[object]) -> list[str]:
+    """The texts of choices that are images and come after the question's own image."""
+    return [f"image {number}" for number in range(2, len(choices) + 2)]
+
+
+def _problems(path: Path, split: str, root: Path) -> Iterator[TaggedPair]:
+    for task, pid, row in split_rows(path, split):
+        if not isinstance(row, Mapping):
+            raise DataError(f"{path}: question {pid} of split {split} is missing")
+        try:
+            yield _question(pid, row, task, split, root)
+        except DataError as error:
+            raise DataError(f"{path}: question {pid}: {error}") from error
 
 
 def _question(pid: str, row: Mapping[str, Any], task: str, split: str, root: Path) -> TaggedPair:
-    choices = row.get("choices") or []
+    choices = choice_texts(row)
     answer, question = row.get("answer"), row.get("question")
     if not isinstance(question, str) or not question.strip():
         raise DataError("no question")
     iconic = bool(task) or "ques_type" in row
-    lines = [question.strip()]
     hint = row.get("hint")
-    if isinstance(hint, str) and hint.strip():
-        lines.insert(0, hint.strip())
-    pictured = str(row.get("ques_type") or task) == "choose_img"
+    by_image = str(row.get("ques_type") or task) == "choose_img"
+    texts = pictured(choices) if by_image else choices
     if choices:
-        if not isinstance(answer, int) or not 0 <= answer < min(len(choices), len(LETTERS)):
-            raise DataError(f"answer {answer!r:.40} is none of {len(choices)} choices")
-        letters = LETTERS[: len(choices)]
-        shown = (
-            [f"({letter}) image {i + 2}" for i, letter in enumerate(letters)]
-            if pictured
-            else [f"({letter}) {choice}" for letter, choice in zip(letters, choices, strict=True)]
-        )
-        lines += [*shown, ASK_LETTER]
-        right = letters[answer]
+        right = letter_of(answer, choices)
     elif isinstance(answer, str | int | float) and str(answer).strip():
         right = str(answer)
     else:
         raise DataError("neither choices nor an answer")
     names = ["image.png"] if iconic or row.get("image") else []
-    if pictured:
+    if by_image:
         names += [f"choice_{i}.png" for i in range(len(choices))]
     return TaggedPair(
         id=f"{'iconqa' if iconic else 'scienceqa'}-{pid}",
         images=tuple(ImageRef(path=_image(root, split, task, pid, name)) for name in names),
-        prompt="\n".join(lines),
+        prompt="\n".join(question_lines(question, hint if isinstance(hint, str) else "", texts)),
         tags=None,
         answer=right,
         source="iconqa" if iconic else "scienceqa",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from safegrpo.data.images import ImageRef, image_as_sent
 from safegrpo.data.rating import Rating, rating_question
-from safegrpo.data.scores import Brief, ScoreLog, ScoreRow, Vote
+from safegrpo.data.rowlog import RowLog
+from safegrpo.data.scores import Brief, ScoreRow, Vote
 from safegrpo.data.sources import Pair, Unusable
 from safegrpo.errors import ConfigError, DataError
 from safegrpo.judge.cache import ReplyCache
+from safegrpo.judge.crew import Crew
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
     FINAL,
@@ -29,8 +28,6 @@ from safegrpo.judge.question import (
 )
 from safegrpo.judge.verdict import verdict
 from safegrpo.thinking import TAG_NAMES
-
-INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -95,95 +92,52 @@ class Run:
         self,
         judges: Sequence[Judge],
         how: Asking,
-        log: ScoreLog,
+        log: RowLog[str, Brief],
         cache: ReplyCache,
         progress: Progress,
     ) -> None:
         self._judges, self._how, self._log, self._cache = judges, how, log, cache
         self._progress = progress
         self._statuses: Counter[str] = Counter()
-        self._problems: Counter[str] = Counter()
-        self._stopped = ""
-        self._broken = False
-        self._failure: BaseException | None = None
+        self._crew = Crew(judges, progress)
 
     async def over(self, pairs: Iterator[Pair | Unusable], workers: int) -> Outcome:
-        """Rate the pairs; whatever goes wrong, calls under way are waited for and kept."""
-        loop = asyncio.get_running_loop()
-        # Not in every thread, nor on every system.
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._interrupt, loop)
-        ticking = asyncio.create_task(self._progress.tick())
-        try:
-            await asyncio.gather(*(self._work(pairs) for _ in range(workers)))
-        finally:
-            ticking.cancel()
-            self._restore(loop)
-        self._progress.close()
-        for problem, count in self._problems.most_common(3):
-            print(f"{count} times {problem}", file=sys.stderr)
-        if self._failure is not None:
-            raise self._failure
-        return Outcome(dict(self._statuses), self._stopped, self._broken)
+        """Rate the pairs; see `Crew.over`."""
+        await self._crew.over(pairs, workers, self._work)
+        return Outcome(dict(self._statuses), self._crew.stopped, self._crew.broken)
 
-    def _interrupt(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._stopped = self._stopped or INTERRUPTED
-        for judge in self._judges:
-            judge.halt()
-        said = "stopping when the calls under way are answered; interrupt again to stop now"
-        print(f"\n{said}", file=sys.stderr)
-        self._restore(loop)
-
-    def _restore(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    async def _work(self, pairs: Iterator[Pair | Unusable]) -> None:
-        while self._failure is None and self._stopped != INTERRUPTED:
-            try:
-                pair = next(pairs, None)
-                if pair is None:
-                    return
-                row = await self._row(pair)
-                if row is not None:
-                    self._log.append(row)
-                    self._count(row)
-            except Exception as error:
-                self._failure = self._failure or error
-
-    def _count(self, row: ScoreRow) -> None:
+    async def _work(self, pair: Pair | Unusable) -> None:
+        row = await self._row(pair)
+        if row is None:
+            return
+        self._log.append(row.to_json())
         self._statuses[row.status] += 1
         self._progress.add(row.status)
         if row.problem:
-            self._problems[f"{row.status}: {row.problem[:200]}"] += 1
+            self._crew.problems[f"{row.status}: {row.problem[:200]}"] += 1
 
     async def _row(self, pair: Pair | Unusable) -> ScoreRow | None:
         """The pair's new row; None if the one it has stands."""
         before = self._log.get(pair.id)
         ready: Ready | ScoreRow | None = None
-        if not self._stopped:
+        if not self._crew.stopped:
             ready = await asyncio.to_thread(prepared, pair, self._how, before)
         if isinstance(ready, ScoreRow):
             return ready
-        if ready is not None and not self._stopped:
+        if ready is not None and not self._crew.stopped:
             try:
                 row = await self._rated(pair.id, ready)
                 # What an interrupt kept from being asked is no error: it has no row yet.
-                return row if self._stopped != INTERRUPTED or row.status in FINAL else None
-            except BudgetSpentError as error:
-                self._stopped = self._stopped or str(error)
-            except JudgeError as error:
-                self._broken = self._broken or not self._stopped
-                self._stopped = self._stopped or str(error)
-        if self._stopped == INTERRUPTED:
+                return row if not self._crew.interrupted or row.status in FINAL else None
+            except (BudgetSpentError, JudgeError) as error:
+                self._crew.stop(error)
+        if self._crew.interrupted:
             return None
         if before is not None:
             self._statuses[before.status] += 1
             self._progress.add(before.status, before=True)
             return None
-        return ScoreRow(pair.id, "skipped", None, f"not asked: {self._stopped}")
+        return ScoreRow(pair.id, "skipped", None, f"not asked: {self._crew.stopped}")
 
     async def _rated(self, pair_id: str, ready: Ready) -> ScoreRow:
         votes: list[Vote] = []

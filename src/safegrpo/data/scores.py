@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safegrpo.data.jsonl import JsonlWriter, parse_object, replacing, write_text_atomic
+from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.data.rating import Rating
+from safegrpo.data.rowlog import RowLog, placed_rows
 from safegrpo.errors import DataError, InputFileError
-from safegrpo.judge.question import FINAL, STATUSES, Status
+from safegrpo.judge.question import STATUSES, Status
 
 SCORES_FILE = "scores.jsonl"
 MANIFEST_FILE = "manifest.json"
@@ -87,72 +88,24 @@ def _rating(row: Mapping[str, Any]) -> Rating:
 class Brief(NamedTuple):
     """What is kept in memory of a row."""
 
-    offset: int
-    length: int
     status: str
     asked: int
     content: str
 
 
-class ScoreLog:
-    """A file of score rows, the last of an id being the one that counts; some 300 bytes of memory
-    a row."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed
-            left.unlink(missing_ok=True)
-        self._writer: JsonlWriter | None = JsonlWriter(path)  # mends a torn tail
-        self._rows = briefs(path)
-
-    def get(self, pair_id: str) -> Brief | None:
-        """What is known of a pair."""
-        return self._rows.get(pair_id)
-
-    def any_final(self) -> bool:
-        """Whether there is a row that running again would not change."""
-        return any(brief.status in FINAL for brief in self._rows.values())
-
-    def append(self, row: ScoreRow) -> None:
-        """Add a row, which replaces an earlier one of that id."""
-        assert self._writer is not None
-        self._note(row, self._writer.append(row.to_json()))
-
-    def _note(self, row: ScoreRow, place: tuple[int, int]) -> None:
-        self._rows[row.id] = Brief(*place, row.status, row.asked, row.content)
-
-    def finish(self, ids: Iterable[str]) -> None:
-        """Put the file in the order of `ids`, one row each; rows of other ids fall away.
-
-        Their replies stay in the cache. Ids without a row are left out.
-        """
-        self.close()
-        with (
-            replacing(self._path) as temporary,
-            temporary.open("wb") as new,
-            self._path.open("rb") as old,
-        ):
-            for pair_id in ids:
-                brief = self._rows.get(pair_id)
-                if brief is not None:
-                    old.seek(brief.offset)
-                    new.write(old.read(brief.length))
-
-    def close(self) -> None:
-        """Close the file; what is in it stays as it was appended."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+def score_log(path: Path) -> RowLog[str, Brief]:
+    """The score rows of a file, by their ids."""
+    return RowLog(path, _brief)
 
 
 def briefs(path: Path) -> dict[str, Brief]:
     """What a file of score rows says of each id, in its last row; empty without such a file."""
-    if not path.is_file():
-        return {}
-    return {
-        row.id: Brief(offset, length, row.status, row.asked, row.content)
-        for offset, length, row in _rows(path)
-    }
+    return dict(one for _, _, one in placed_rows(path, _brief)) if path.is_file() else {}
+
+
+def _brief(row: Mapping[str, Any]) -> tuple[str, Brief]:
+    made = ScoreRow.from_json(row)
+    return made.id, Brief(made.status, made.asked, made.content)
 
 
 def read_scores(folder: Path) -> Iterator[ScoreRow]:
@@ -194,24 +147,7 @@ def shard_name(name: str, shard: tuple[int, int] | None) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, ScoreRow]]:
-    """(offset, length, row) of every whole line."""
-    offset = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                place = f'file "{path}" line {number}'
-                try:
-                    value = parse_object(line, place)
-                except DataError:
-                    if line.endswith(b"\n"):
-                        raise
-                    return  # being written just now, or torn
-                try:
-                    row = ScoreRow.from_json(value)
-                except DataError as error:
-                    raise DataError(f"{place}: {error}") from error
-                yield offset, len(line), row
-            offset += len(line)
+    return placed_rows(path, ScoreRow.from_json)
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""Ask a model about tagged pairs, guided or direct, and measure what it did."""
+"""Ask a model in memory about tagged pairs, guided or direct, and measure what it did.
+
+For the middle of a training run. Whole benchmarks go through `run`, by the same rules and metrics.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,41 @@ from typing import Any
 from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.generate import generate_responses
-from safegrpo.evaluation.metrics import (
-    Judged,
-    RightAnswer,
-    expected_answer,
-    flatten,
-    judge,
-    summarise,
-)
-from safegrpo.thinking import guided_prompt
+from safegrpo.evaluation.item import AnswerKey, Item
+from safegrpo.evaluation.metrics import Joined
+from safegrpo.evaluation.rows import Generation
+from safegrpo.evaluation.rules import judge_by_rules
+from safegrpo.evaluation.summary import flatten, summarise
+from safegrpo.thinking import TAG_NAMES, guided_prompt
+
+HELD_OUT = "held-out pairs"
+
+_DECODED = 4  # batches whose images are in memory at a time
 
 
-def judge_pairs(
+def item_of(pair: TaggedPair, benchmark: str = HELD_OUT, key: AnswerKey | None = None) -> Item:
+    """A tagged pair as an item; `key` tells right help from wrong, by default the row's answer."""
+    if key is None and pair.answer is not None:
+        key = AnswerKey("text", pair.answer)
+    harmful = pair.tags is not None and pair.tags.combined == "unsafe"
+    return Item(
+        benchmark=benchmark,
+        id=pair.id,
+        prompt=pair.prompt,
+        images=pair.images,
+        category=str(pair.meta.get("kind") or pair.source or ""),
+        subset=str(pair.meta.get("medium") or ""),
+        expected="refuse" if harmful else "help" if pair.answer is None else "answer",
+        tags={} if pair.tags is None else {name: getattr(pair.tags, name) for name in TAG_NAMES},
+        answer=key,
+        twin=str(pair.meta.get("twin") or ""),
+    )
+
+
+def ask_items(
     model: Any,
     processor: Any,
-    pairs: Sequence[TaggedPair],
+    items: Sequence[Item],
     *,
     guide: str | None,
     max_new_tokens: int,
@@ -30,31 +53,36 @@ def judge_pairs(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     shared_prefix: bool = True,
-    right: RightAnswer = expected_answer,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Judged]:
-    """Greedy responses to `pairs`, judged, in order. `guide` None asks directly."""
-    rows = [
-        (
-            [open_image(ref, max_pixels=max_pixels, where=pair.where) for ref in pair.images],
-            pair.prompt if guide is None else guided_prompt(pair.prompt, guide),
+) -> list[Joined]:
+    """Greedy responses to `items`, judged by rules, in order. `guide` None asks directly."""
+    rows: list[Joined] = []
+    step = _DECODED * batch_size
+    for start in range(0, len(items), step):
+        part = items[start : start + step]
+        responses = generate_responses(
+            model,
+            processor,
+            [
+                (
+                    [open_image(ref, max_pixels, f"id {item.id}") for ref in item.images],
+                    item.prompt if guide is None else guided_prompt(item.prompt, guide),
+                )
+                for item in part
+            ],
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            chat_template_kwargs=chat_template_kwargs,
+            shared_prefix=shared_prefix,
         )
-        for pair in pairs
-    ]
-    responses = generate_responses(
-        model,
-        processor,
-        rows,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        chat_template_kwargs=chat_template_kwargs,
-        shared_prefix=shared_prefix,
-        progress=progress,
-    )
-    return [
-        judge(pair, response, guide is not None, right)
-        for pair, response in zip(pairs, responses, strict=True)
-    ]
+        for item, response in zip(part, responses, strict=True):
+            mode = "direct" if guide is None else "guided"
+            key = (item.benchmark, item.id, mode, 0)
+            made = Generation(*key, status="done", item=item.known(), response=response)
+            rows.append(Joined(made, judge_by_rules(made)))
+        if progress is not None:
+            progress(len(rows), len(items))
+    return rows
 
 
 def measure_pairs(
@@ -66,5 +94,6 @@ def measure_pairs(
     **options: Any,
 ) -> dict[str, float]:
     """The flat metrics of `pairs` in one mode (safety, over_refusal, tag_accuracy/combined, …);
-    `options` are those of `judge_pairs`."""
-    return flatten(summarise(judge_pairs(model, processor, pairs, guide=guide, **options)))
+    `options` are those of `ask_items`."""
+    items = [item_of(pair) for pair in pairs]
+    return flatten(summarise(ask_items(model, processor, items, guide=guide, **options)))

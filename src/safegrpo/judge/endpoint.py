@@ -16,12 +16,15 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safegrpo.errors import MissingDependencyError
+from safegrpo.errors import ConfigError, MissingDependencyError
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.completion import FORMATS, reply_in, request_body
 from safegrpo.judge.question import CallError, JudgeError, Question, Reply, WireError
+
+if TYPE_CHECKING:
+    from safegrpo.judge.wire import Wire
 
 LONGEST_WAIT = 120.0
 """Seconds that one wait may take, whatever an endpoint asks for."""
@@ -63,18 +66,12 @@ class Endpoint:
         timeout: float = 120.0,
         alias: str | None = None,
     ) -> None:
-        try:
-            from safegrpo.judge.wire import Wire
-        except ImportError as error:
-            raise MissingDependencyError(
-                "asking an endpoint needs openai: pip install 'safegrpo[judge]'"
-            ) from error
+        self._wire = _wire(url, key, timeout)
         self.name = model
         self.budget = budget or Budget()
         self.trouble = ""
         self._sampling = sampling or Sampling()
         self._url, self._alias = url.rstrip("/"), alias
-        self._wire = Wire(url, key, timeout)
         self._slots = asyncio.Semaphore(concurrency)
         self._open_from = 0.0  # monotonic seconds before which nothing is sent
         self._limited = 0.0  # running share of calls that were told to wait
@@ -107,10 +104,11 @@ class Endpoint:
     async def ask(self, question: Question, again: int = 0, room: int = 1, vote: int = 0) -> Reply:
         """One reply, after as many tries as it takes; see `Judge.ask`."""
         failures = limited = 0
-        form = self._format
+        form = self._format if question.schema else FORMATS[-1]
         while True:
-            # Another call may have found meanwhile what the endpoint takes.
-            form = max(form, self._format, key=FORMATS.index)
+            if question.schema:
+                # Another call may have found meanwhile what the endpoint takes.
+                form = max(form, self._format, key=FORMATS.index)
             try:
                 return await self._once(question, again, room, form)
             except _Transient as trouble:
@@ -142,11 +140,11 @@ class Endpoint:
             if self._halted.is_set():
                 raise CallError("not asked: interrupted")
             body = self._body(question, again, room, form)
-            aside = await self.budget.start(question, self._sampling.max_tokens * room)
+            aside = await self.budget.start(question, self._bound(question, room))
             reply: Reply | None = None
             charged = False
             try:
-                reply = self._reply(await self._wire.post(body), form)
+                reply = self._reply(await self._wire.post(body), question, form)
             except WireError as error:
                 charged = error.sent
                 reply = self._failed(error, body, form)
@@ -155,15 +153,15 @@ class Endpoint:
                 raise
             finally:
                 self.budget.finish(aside, question, reply, charged)
-            self._note_success(body, reply)
+            self._note_success(question, body, reply)
             return reply
 
-    def _note_success(self, body: Mapping[str, Any], reply: Reply) -> None:
+    def _note_success(self, question: Question, body: Mapping[str, Any], reply: Reply) -> None:
         self._answered, self._denied, self._in_vain, self.trouble = True, 0, 0, ""
         self._note_limit(False)
         if reply.refusal is None:
             self._taken |= {*body, reply.format}
-            if self._format not in self._taken:
+            if question.schema and self._format not in self._taken:
                 self._format = reply.format
 
     async def _wait(self, trouble: _Transient, failures: int) -> None:
@@ -186,14 +184,17 @@ class Endpoint:
     def _body(self, question: Question, again: int, room: int, form: str) -> dict[str, Any]:
         sampling = self._sampling
         limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
-        options: dict[str, Any] = {"model": self.name, limit: sampling.max_tokens * room}
+        options: dict[str, Any] = {"model": self.name, limit: self._bound(question, room)}
         if "temperature" not in self._refused:
             # The same question at temperature 0 would only get the same reply again.
             options["temperature"] = max(sampling.temperature, 0.5 if again else 0.0)
         return {**options, **request_body(question, form)}
 
-    def _reply(self, answer: object, form: str) -> Reply:
-        reply = reply_in(answer, form, self._wire.secret.blot)
+    def _bound(self, question: Question, room: int) -> int:
+        return (question.max_tokens or self._sampling.max_tokens) * room
+
+    def _reply(self, answer: object, question: Question, form: str) -> Reply:
+        reply = reply_in(answer, form, self._wire.secret.blot, whole=not question.schema)
         if reply is None:
             said = f"an answer that is no chat completion: {self._wire.said(answer)}"
             raise _Transient(said, weight=3)  # it may well have been charged
@@ -244,6 +245,31 @@ class Endpoint:
                 raise _NotTaken(form) from None
         if form != FORMATS[-1] and form not in self._taken:
             raise _NotTaken(FORMATS[FORMATS.index(form) + 1]) from None
+
+
+async def served_model(url: str, key: str | None, timeout: float) -> str:
+    """The name of the one model that an endpoint serves; ConfigError if that cannot be said."""
+    wire = _wire(url, key, timeout)
+    try:
+        names = await wire.models()
+    except WireError as error:
+        raise ConfigError(f"{url} does not say what it serves ({error}); pass --model") from None
+    finally:
+        await wire.close()
+    if len(names) != 1:
+        shown = ", ".join(names[:5]) or "none"
+        raise ConfigError(f"{url} serves {len(names)} models ({shown}); pass one as --model")
+    return names[0]
+
+
+def _wire(url: str, key: str | None, timeout: float) -> Wire:
+    try:
+        from safegrpo.judge.wire import Wire
+    except ImportError as error:
+        raise MissingDependencyError(
+            "asking an endpoint needs openai: pip install 'safegrpo[judge]'"
+        ) from error
+    return Wire(url, key, timeout)
 
 
 _MODERATION = re.compile(r"moderat|flagged|content policy|safety", re.IGNORECASE)

@@ -1,26 +1,25 @@
-"""A vision-language model in this process as a judge.
-
-Questions that wait are answered in one batch, by the sampling that evaluation uses.
-"""
+"""A vision-language model in this process, by the sampling that evaluation uses."""
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from safegrpo.errors import MissingDependencyError
+from safegrpo.judge.batched import Batched
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.endpoint import Sampling
-from safegrpo.judge.question import CallError, Picture, Question, Reply
+from safegrpo.judge.question import Picture, Question, Reply
 
-_Waiting = tuple[Question, tuple[int, int, int], "asyncio.Future[Reply]"]
-"""(question, (askings before, room for tokens, vote), where the reply goes)"""
+_ENDS = 1 << 16  # bytes of a file's begin and end by which it is known
 
 
-class LocalJudge:
-    """A model's folder or hub name, loaded once; on the GPU if there is one.
+class LocalJudge(Batched):
+    """A model's folder or hub name, loaded once; on the GPU if there is one. It is called `name`,
+    or as it was given.
 
     Raises InputFileError, ModelError as loading does, MissingDependencyError without torch.
     """
@@ -31,6 +30,7 @@ class LocalJudge:
         sampling: Sampling | None = None,
         budget: Budget | None = None,
         batch_size: int = 8,
+        name: str | None = None,
     ) -> None:
         try:
             import torch
@@ -38,91 +38,40 @@ class LocalJudge:
             from safegrpo.models import load_model, load_processor
         except ImportError as error:
             raise MissingDependencyError(
-                f"a judge in this process needs {error.name}: pip install 'safegrpo[train]'"
+                f"a model in this process needs {error.name}: pip install 'safegrpo[train]'"
             ) from error
-        self.name, self.trouble = model, ""
-        self.budget = budget or Budget()
-        self._sampling = sampling or Sampling()
-        self._batch_size = batch_size
         self._processor = load_processor(model)
         on_gpu = torch.cuda.is_available()
         loaded = load_model(model, dtype="auto" if on_gpu else "float32")
         self._model = (loaded.to("cuda") if on_gpu else loaded).eval()
-        self._waiting: list[_Waiting] = []
-        self._busy: asyncio.Task[None] | None = None
-        self._halted = False
+        super().__init__(
+            name or model,
+            fingerprint(Path(model)),
+            sampling or Sampling(),
+            budget or Budget(),
+            batch_size,
+        )
 
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The model and its sampling."""
-        return {"url": "local", "model": self.name, **vars(self._sampling)}
+    def refused(self, text: str) -> str:
+        """Why a text cannot be asked as it is (a token in it steers the model), or empty."""
+        from safegrpo.models import control_token_ids, control_tokens_in
 
-    @property
-    def adapted(self) -> Mapping[str, Any]:
-        """It takes plain text."""
-        return {"format": "text", "left_out": []}
+        tokenizer = self._processor.tokenizer
+        found = control_tokens_in(text, tokenizer, control_token_ids(self._processor))
+        return f'control token in the prompt: "{found[0]}"' if found else ""
 
-    def halt(self) -> None:
-        """Answer what is in the batch under way, and no more."""
-        self._halted = True
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-
-    async def ask(self, question: Question, again: int = 0, room: int = 1, vote: int = 0) -> Reply:
-        """The model's reply; see `Judge.ask`."""
-        aside = await self.budget.start(question, self._sampling.max_tokens * room)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, (again, room, vote), future))
-        if self._busy is None or self._busy.done():
-            self._busy = asyncio.create_task(self._work())
-        reply: Reply | None = None
-        try:
-            reply = await future
-        finally:
-            self.budget.finish(aside, question, reply)
-        return reply
-
-    async def _work(self) -> None:
-        while self._waiting:
-            # Rows of a batch are sampled alike, so those asked again have batches of their own.
-            kind = self._waiting[0][1]
-            batch: list[_Waiting] = []
-            rest: list[_Waiting] = []
-            for one in self._waiting:
-                fits = one[1] == kind and len(batch) < self._batch_size
-                (batch if fits else rest).append(one)
-            self._waiting = rest
-            results: list[Reply | Exception]
-            try:
-                if self._halted:
-                    raise CallError("not asked: interrupted")
-                questions = [question for question, _, _ in batch]
-                results = [*await asyncio.to_thread(self._generate, questions, *kind)]
-            except ValueError as error:  # such as an image of a shape that it cannot cut up
-                failure = CallError(f"the model's processor refuses it: {error}")
-                results = [failure] * len(batch)
-            except Exception as error:  # such as too little memory
-                results = [error] * len(batch)
-            for (*_, future), result in zip(batch, results, strict=True):
-                if future.done():  # given up meanwhile
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-
-    def _generate(self, questions: list[Question], again: int, room: int, vote: int) -> list[Reply]:
+    def _generate(
+        self, questions: Sequence[Question], again: int, limit: int, vote: int
+    ) -> list[Reply]:
         from safegrpo.evaluation.generate import generate_responses
 
-        limit = self._sampling.max_tokens * room
         texts = generate_responses(
             self._model,
             self._processor,
-            [(_images(question), _text(question)) for question in questions],
+            [(_images(question), plain_text(question)) for question in questions],
             max_new_tokens=limit,
             batch_size=len(questions),
-            temperature=max(self._sampling.temperature, 0.5 if again else 0.0),
+            temperature=self.temperature(again),
             seed=1000 * vote + again,
         )
         replies = []
@@ -134,6 +83,24 @@ class LocalJudge:
         return replies
 
 
+def fingerprint(folder: Path) -> dict[str, str]:
+    """By what a model in a folder is known whose weights may change under its name; empty for one
+    that is named by the hub."""
+    if not folder.is_dir():
+        return {}
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.suffix not in (".safetensors", ".json", ".jinja") or not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_ENDS))
+            file.seek(max(0, size - _ENDS))
+            digest.update(file.read(_ENDS))
+    return {"fingerprint": digest.hexdigest()[:16]}
+
+
 def _images(question: Question) -> list[Any]:
     from PIL import Image
 
@@ -141,7 +108,7 @@ def _images(question: Question) -> list[Any]:
     return [Image.open(io.BytesIO(picture.data)).convert("RGB") for picture in pictures]
 
 
-def _text(question: Question) -> str:
+def plain_text(question: Question) -> str:
     """One turn: not every model has a system turn, and images come before the text of a turn."""
     texts = [part for part in question.parts if isinstance(part, str)]
-    return "\n\n".join([question.system, *texts])
+    return "\n\n".join([question.system, *texts] if question.system else texts)

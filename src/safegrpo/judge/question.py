@@ -37,7 +37,8 @@ class Question:
     `schema` is a JSON schema of the object that is wanted; the instructions must describe it too,
     for judges that take no schema. `version` names the wording. A reply is known as the judge's
     own by `number`, which it is asked to repeat; `material` is the text that is judged, which may
-    hold what looks like a reply.
+    hold what looks like a reply. Without a schema it is a plain question, whose whole response is
+    wanted, thinking included. `max_tokens` replaces the judge's own bound of a reply.
     """
 
     system: str
@@ -46,6 +47,7 @@ class Question:
     version: str
     number: str = ""
     material: str = ""
+    max_tokens: int | None = None
 
     def digest(self) -> str:
         """A hash of everything in it, the bytes of its pictures included."""
@@ -55,7 +57,8 @@ class Question:
             else {"mime": part.mime, "sha256": hashlib.sha256(part.data).hexdigest()}
             for part in self.parts
         ]
-        return canonical_hash([self.system, parts, self.schema, self.version])
+        bound = [] if self.max_tokens is None else [self.max_tokens]
+        return canonical_hash([self.system, parts, self.schema, self.version, *bound])
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,18 @@ class Wire:
                 message, unreachable=kind in ("ConnectError", "ConnectTimeout")
             ) from None
 
+    async def models(self) -> list[str]:
+        """The names that the endpoint gives its models. Raises WireError."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.get("/models", cast_to=object, options=self._options)
+            listed = answer["data"] if isinstance(answer, Mapping) else []
+            return [str(one["id"]) for one in listed]
+        except openai.APIStatusError as error:
+            raise self._status_error(error) from None
+        except (TimeoutError, openai.OpenAIError, LookupError, TypeError, ValueError) as error:
+            raise WireError(f"no list of models: {self.said(error)}") from None
+
     def _status_error(self, error: Any) -> WireError:
         # Nothing is raised from the client's error, whose text may hold an echo of the key.
         detail = error.body if isinstance(error.body, Mapping) else {}

@@ -117,7 +117,7 @@ def abilities(directory: Path, split: str = "dev", size: float = 1.0) -> dict[st
     processor = load_processor(directory)
     pairs = [pair.tagged() for pair in held_out(split, size)]  # type: ignore[arg-type]
     return {
-        mode: measure.metrics(measure.judge_mode(model, processor, pairs, mode))
+        mode: measure.metrics(measure.ask_mode(model, processor, pairs, mode))
         for mode in measure.MODES
     }
 

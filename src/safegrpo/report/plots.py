@@ -1,7 +1,7 @@
 """Inline SVG: lines over training steps, and before/after interval bars.
 
 No plotting library: a page of plots costs milliseconds, weighs kilobytes, takes its colours from
-the page's style sheet (light, dark, print), and is read back by report.js for hover values.
+the page's style sheet (light, dark, print), and is read back by page.js for hover values.
 """
 
 import json
@@ -147,14 +147,21 @@ def curves(
 
 
 def interval_bar(before: Interval | None, after: Interval | None, label: str) -> str:
-    """Two whiskers on one 0 to 100 % axis: before above (hollow), after below (filled)."""
+    """Two whiskers on one 0 to 100 % axis: before above (hollow), after below (filled).
+
+    One alone stands on the axis's middle. Raises ValueError where there is none.
+    """
     width, pad = 150, 6
+    if before is None and after is None:
+        raise ValueError("a bar shows an interval")
+    both = before is not None and after is not None
+    height = 34 if both else 22
 
     def x(value: float) -> float:
         return round(pad + value * (width - 2 * pad), 2)
 
-    parts = [f'<path class="grid" d="M{x(v)} 3V31"/>' for v in (0, 0.5, 1)]
-    for name, y, interval in (("before", 11, before), ("after", 23, after)):
+    parts = [f'<path class="grid" d="M{x(v)} 3V{height - 3}"/>' for v in (0, 0.5, 1)]
+    for name, y, interval in (("before", 11, before), ("after", 23 if both else 11, after)):
         if interval is not None:
             low, high = x(interval.low), x(interval.high)
             line = f"M{low} {y}H{high}M{low} {y - 3}v6M{high} {y - 3}v6"
@@ -163,7 +170,7 @@ def interval_bar(before: Interval | None, after: Interval | None, label: str) ->
                 f'<circle class="mark {name}" cx="{x(interval.value)}" cy="{y}" r="4"/>'
             )
     return (
-        f'<svg class="bar" viewBox="0 0 {width} 34" role="img" aria-label="{escape(label)}">'
+        f'<svg class="bar" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )
 

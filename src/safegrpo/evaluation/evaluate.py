@@ -1,0 +1,211 @@
+"""A whole evaluation: responses, judgements and metrics of one model, in one folder.
+
+The one path: `safegrpo eval`, the demo and the study go through here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safegrpo import __version__
+from safegrpo.data.jsonl import locked, parse_object, write_text_atomic
+from safegrpo.errors import DataError, InputFileError
+from safegrpo.evaluation.judging import (
+    Judging,
+    Scorer,
+    judge_all_by_rules,
+    rubric_of,
+    rubric_versions,
+)
+from safegrpo.evaluation.plan import Items, Plan, differing, near
+from safegrpo.evaluation.results import write_metrics
+from safegrpo.evaluation.rows import GENERATIONS_FILE, JUDGEMENTS_FILE, MANIFEST_FILE
+from safegrpo.evaluation.run import Asking, Outcome, generation_log
+from safegrpo.judge.budget import Budget
+from safegrpo.judge.progress import Progress
+from safegrpo.judge.question import Judge
+
+_OPEN = ("data", "judge", "limit", "modes", "samples", "versions")
+"""What may differ between a run and the one that goes on with it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The model under evaluation: how it is asked, what it is called, and how many questions may
+    be under way. `budget` counts its calls."""
+
+    model: Judge
+    guide: str
+    budget: Budget
+    workers: int
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who judges beside the rules, and by what: the authors' rule where there is one, or ours."""
+
+    judge: Judge
+    wanted: Scorer
+    budget: Budget
+    workers: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The metrics, and how asking and judging ended (None: not done in this run)."""
+
+    metrics: dict[str, Any]
+    asked: Outcome | None
+    judged: Outcome | None
+
+
+class Evaluation:
+    """One model, one plan, one folder. Making it reads the items; see `Items` for what it raises.
+
+    `asked` None judges what is there already.
+    """
+
+    def __init__(
+        self, plan: Plan, folder: Path, asked: Asked | None, judges: Judges | None
+    ) -> None:
+        self._plan, self._folder, self._asked, self._judges = plan, folder, asked, judges
+        if asked is None and not (folder / GENERATIONS_FILE).is_file():
+            raise InputFileError(f"{folder}/ holds no {GENERATIONS_FILE}; nothing can be judged")
+        self.items = Items(plan)
+
+    async def run(self) -> Result:
+        """Ask what is not asked, judge what is not judged, measure.
+
+        Raises DataError if the folder holds a run of another setting, or another is at work in it.
+        """
+        with locked(self._folder / "lock"):
+            manifest = self._begin()
+            asked = judged = None
+            if self._asked is not None:
+                asked = await self._ask(self._asked)
+            if asked is None or not asked.interrupted:
+                judged = await self._judge()
+            judge = (manifest.get("judge") or {}).get("model")
+            metrics = write_metrics(self._folder, str(manifest["model"]["model"]), judge)
+        return Result(metrics, asked, judged)
+
+    async def _ask(self, asked: Asked) -> Outcome:
+        progress = Progress(len(self.items.keys), asked.budget, [asked.model])
+        refused = getattr(asked.model, "refused", lambda text: "")
+        run = Asking(asked.model, asked.guide, self.items, self._folder, progress, refused)
+        return await run.run(asked.workers)
+
+    async def _judge(self) -> Outcome | None:
+        judges = self._judges
+        if judges is None:
+            judge_all_by_rules(self._folder)
+            return None
+        progress = Progress(len(self.items.keys), judges.budget, [judges.judge])
+        run = Judging(judges.judge, judges.wanted, self.items, self._folder, progress)
+        return await run.run(judges.workers)
+
+    def _begin(self) -> Mapping[str, Any]:
+        """Hold the settings against those of the folder, and write them down."""
+        path = self._folder / MANIFEST_FILE
+        there = parse_object(path.read_bytes(), str(path)) if path.is_file() else None
+        now = json.loads(json.dumps(self._manifest(there)))
+        if there is not None:
+            found = differing(there, now, _OPEN)
+            if found:
+                raise DataError(
+                    f"{self._folder}/ holds a run of another setting ({', '.join(found)} differ: "
+                    f"{_short(there, found[0])} there, {_short(now, found[0])} now); name another "
+                    "folder"
+                )
+            self._check_judge(there.get("judge"), now.get("judge"))
+            now["benchmarks"] = {**there["benchmarks"], **now["benchmarks"]}
+        write_text_atomic(path, json.dumps(now, indent=2) + "\n")
+        return dict(now)
+
+    def _check_judge(self, there: Any, now: Any) -> None:
+        if not there or not now or there == now:
+            return
+        if self._asked is not None:
+            raise DataError(
+                f"{self._folder}/ was judged otherwise ({_short(there, 'model')} there); to judge "
+                "its responses anew: --judge-only"
+            )
+        # What was replied stays in the cache; the rows are of the judge that is named.
+        (self._folder / JUDGEMENTS_FILE).unlink(missing_ok=True)
+
+    def _manifest(self, there: Mapping[str, Any] | None) -> dict[str, Any]:
+        plan = self._plan
+        settings = {
+            "modes": list(plan.modes),
+            "benchmarks": self.items.digests,
+            "data": near(plan.data, self._folder),
+            "samples": plan.samples,
+            "limit": plan.limit,
+            "seed": plan.seed,
+            "max_side": plan.max_side,
+            "max_new_tokens": plan.max_new_tokens,
+        }
+        if self._asked is None:
+            # Responses are as they were made, whatever this run says of making them.
+            assert there is not None
+            settings |= {name: there[name] for name in ("max_new_tokens", "max_side", "modes")}
+            model, guide = there["model"], there["guide_sha256"]
+        else:
+            model = dict(self._asked.model.identity)
+            guide = hashlib.sha256(self._asked.guide.encode()).hexdigest()
+        judge = there.get("judge") if there is not None else None
+        if self._judges is not None:
+            sets = [one for one, _ in plan.sets()]
+            wordings = rubric_versions(sets, self._judges.wanted)
+            judge = {**self._judges.judge.identity, "wordings": wordings}
+        return {
+            "format": 1,
+            "model": model,
+            "guide_sha256": guide,
+            **settings,
+            "judge": judge,
+            "versions": _versions(),
+        }
+
+    def estimate(self) -> dict[str, Any]:
+        """What a run would ask, by benchmark; sends nothing and writes nothing."""
+        path = self._folder / GENERATIONS_FILE
+        log = generation_log(self._folder) if path.is_file() else None
+        found: dict[str, dict[str, int]] = {}
+        for key, item, one in self.items.asked():
+            counts = found.setdefault(
+                one.name, {"items": 0, "skipped": 0, "done": 0, "to_ask": 0, "judge_calls": 0}
+            )
+            counts["items"] += key.mode == self._plan.modes[0] and key.sample == 0
+            done = log is not None and log.get(key) == "done"
+            counts["skipped" if item.skip else "done" if done else "to_ask"] += 1
+            wanted = self._judges.wanted if self._judges is not None else None
+            judged = wanted is not None and rubric_of(one, item, wanted) is not None
+            counts["judge_calls"] += judged and not item.skip
+        if log is not None:
+            log.close()
+        return {"modes": list(self._plan.modes), "benchmarks": found}
+
+
+def _short(manifest: Mapping[str, Any], name: str) -> str:
+    name, _, part = name.partition(" ")
+    value = manifest.get("benchmarks", {}).get(part) if part else manifest.get(name)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 200 else text[:199] + "…"
+
+
+def _versions() -> dict[str, str]:
+    found = {"safegrpo": __version__, "python": platform.python_version()}
+    for name in ("torch", "transformers", "openai", "pillow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

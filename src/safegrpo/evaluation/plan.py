@@ -1,0 +1,127 @@
+"""What a run asks: which items of which benchmarks, in which modes, how often, in which order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safegrpo.data.images import quoted
+from safegrpo.data.sources.pair import limited
+from safegrpo.errors import ConfigError, DataError
+from safegrpo.evaluation.benchmarks import benchmark, folder_of
+from safegrpo.evaluation.benchmarks.base import Benchmark
+from safegrpo.evaluation.item import Item
+from safegrpo.evaluation.modes import MODES
+from safegrpo.evaluation.rows import Key
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of a model.
+
+    `data` is the sets' folder (None: the hub). `samples` responses are taken to each item in each
+    mode. `limit` takes that many items of each benchmark, drawn by `seed`. `max_side` bounds the
+    sides of images in pixels (None: they go as they are). Raises ConfigError.
+    """
+
+    benchmarks: tuple[str, ...]
+    data: Path | None = None
+    modes: tuple[str, ...] = ("guided", "direct")
+    samples: int = 1
+    limit: int | None = None
+    seed: int = 0
+    max_new_tokens: int = 2048
+    max_side: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.benchmarks:
+            benchmark(name)
+        for what, given in (("--benchmarks", self.benchmarks), ("--mode", self.modes)):
+            if not given or len(set(given)) < len(given):
+                raise ConfigError(f"{what} takes one name or more, each once")
+        for mode in self.modes:
+            if mode not in MODES:
+                raise ConfigError(f'--mode "{mode[:40]}" is none of {", ".join(MODES)}')
+        if self.samples < 1 or self.max_new_tokens < 1:
+            raise ConfigError("--samples and --max-new-tokens are 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError("--limit is 1 or more")
+        if self.max_side is not None and self.max_side < 28:
+            raise ConfigError("--max-side is 28 or more")
+
+    def sets(self) -> list[tuple[Benchmark, Path]]:
+        """Each benchmark with its folder; InputFileError if one is not there."""
+        named = [benchmark(name) for name in self.benchmarks]
+        return [(one, folder_of(one, self.data)) for one in named]
+
+
+class Items:
+    """The items of a plan, read as often as they are needed and never kept.
+
+    Making one reads all of them, and checks ids: DataError if one is there twice, or there are no
+    items at all. `keys` are the responses that are wanted, in order.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._sets = plan.sets()
+        self.keys: list[Key] = []
+        self.digests: dict[str, str] = {}
+        for one, folder in self._sets:
+            ids = self._checked(one, folder)
+            for mode in plan.modes:
+                for sample in range(plan.samples):
+                    self.keys += [Key(one.name, id, mode, sample) for id in ids]
+
+    def _checked(self, one: Benchmark, folder: Path) -> list[str]:
+        digest = hashlib.sha256()
+        seen: set[str] = set()
+        for item in one.load(folder):
+            if item.id in seen:
+                raise DataError(f"{one.name}: id {quoted(item.id)} stands for two items")
+            seen.add(item.id)
+            known = repr((item.id, item.prompt, item.expected, sorted(item.tags.items())))
+            digest.update(known.encode())
+        if not seen:
+            raise DataError(f"{one.name}: {folder}/ holds no items")
+        self.digests[one.name] = digest.hexdigest()[:16]
+        return [item.id for item in self.of(one, folder)]
+
+    def of(self, one: Benchmark, folder: Path) -> Iterator[Item]:
+        """The items of one benchmark that the plan asks."""
+        return limited(partial(one.load, folder), self.plan.limit, self.plan.seed)  # type: ignore[return-value]
+
+    def asked(self) -> Iterator[tuple[Key, Item, Benchmark]]:
+        """Each response that is wanted, in the order of `keys`, with its item."""
+        for one, folder in self._sets:
+            for mode in self.plan.modes:
+                for sample in range(self.plan.samples):
+                    for item in self.of(one, folder):
+                        yield Key(one.name, item.id, mode, sample), item, one
+
+
+def near(path: Path | None, beside: Path) -> str | None:
+    """How a manifest in the folder `beside` calls a path: it tells nobody where the folder is."""
+    return None if path is None else os.path.relpath(path.resolve(), beside.resolve())
+
+
+def differing(
+    before: Mapping[str, Any], now: Mapping[str, Any], open_to: Sequence[str]
+) -> list[str]:
+    """The names of what two manifests say differently, but for those that may change.
+
+    Of `benchmarks` only those that both have are compared.
+    """
+    found = []
+    for name in sorted({*before, *now} - {*open_to}):
+        one, other = before.get(name), now.get(name)
+        if name == "benchmarks" and isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += [f"benchmark {n}" for n in sorted({*one} & {*other}) if one[n] != other[n]]
+        elif one != other:
+            found.append(name)
+    return found

@@ -1,0 +1,123 @@
+"""From a run's rows to `metrics.json`: every number with its n, its interval and its coverage."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.evaluation.benchmarks import BENCHMARKS
+from safegrpo.evaluation.judging import read_judgements
+from safegrpo.evaluation.metrics import Joined, confusion, joined, measured
+from safegrpo.evaluation.rows import METRICS_FILE, Generation
+from safegrpo.evaluation.rules import RULES
+from safegrpo.evaluation.run import read_generations
+
+FORMAT = 1
+
+
+def write_metrics(folder: Path, model: str, judge: str | None) -> dict[str, Any]:
+    """Measure what lies in a run's folder; leaves and returns `metrics.json`."""
+    generations = list(read_generations(folder))
+    found = joined(generations, read_judgements(folder))
+    benchmarks: dict[str, Any] = {}
+    for name, rows in _grouped(generations, lambda row: row.benchmark).items():
+        one = BENCHMARKS[name]
+        skipped = Counter(
+            row.problem.partition(":")[0]
+            for row in {row.id: row for row in rows if row.status == "skipped"}.values()
+        )
+        benchmarks[name] = {
+            "title": one.title,
+            "measures": one.measures,
+            "licence": one.licence,
+            "headline": list(one.headline),
+            "items": len({row.id for row in rows}),
+            "skipped": dict(sorted(skipped.items())),
+            "modes": {
+                mode: _mode(of_mode, found, judge)
+                for mode, of_mode in _grouped(rows, lambda row: row.mode).items()
+            },
+        }
+    modes = list(dict.fromkeys(row.mode for row in generations))
+    metrics = {"format": FORMAT, "model": model, "modes": modes, "benchmarks": benchmarks}
+    write_text_atomic(folder / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
+    return metrics
+
+
+def _mode(
+    rows: Sequence[Generation],
+    found: Mapping[tuple[str, str, str], list[Joined]],
+    judge: str | None,
+) -> dict[str, Any]:
+    done = [row for row in rows if row.status == "done"]
+    place = rows[0].benchmark, rows[0].mode
+    scorers = [key[2] for key in found if key[:2] == place]
+    return {
+        "generated": len(done),
+        "errors": sum(row.status == "error" for row in rows),
+        "tokens": _tokens(done),
+        "scorers": {
+            scorer: _scorer(found[*place, scorer], None if scorer == RULES else judge)
+            for scorer in scorers
+        },
+    }
+
+
+def _scorer(rows: Sequence[Joined], judge: str | None) -> dict[str, Any]:
+    statuses = Counter(
+        row.judgement.status if row.judgement is not None else "not judged"
+        for row in rows
+        if row.generation.status == "done"
+    )
+    found = {
+        "statuses": dict(sorted(statuses.items())),
+        "judge": judge,
+        "metrics": measured(rows),
+        "categories": _parts(rows, "category"),
+        "subsets": _parts(rows, "subset"),
+        "confusion": confusion(rows),
+    }
+    return {name: value for name, value in found.items() if value != {} or name == "metrics"}
+
+
+def _parts(rows: Sequence[Joined], name: str) -> dict[str, Any]:
+    parts = _grouped(rows, lambda row: str(row.generation.item.get(name) or ""))
+    if set(parts) <= {""}:
+        return {}
+    return {part: measured(of_part) for part, of_part in parts.items() if part}
+
+
+def _tokens(rows: Sequence[Generation]) -> dict[str, float | None]:
+    """Sums over responses; None where some were not counted."""
+
+    def total(counts: Iterable[int | None]) -> int | None:
+        known = list(counts)
+        return None if None in known else sum(count or 0 for count in known)
+
+    completion = total(row.completion_tokens for row in rows)
+    return {
+        "prompt": total(row.prompt_tokens for row in rows),
+        "completion": completion,
+        "mean_completion": completion / len(rows) if completion is not None and rows else None,
+    }
+
+
+def _grouped(rows: Iterable[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def incomplete(metrics: Mapping[str, Any]) -> bool:
+    """Whether some item has no response, or some response no judgement."""
+    for one in metrics["benchmarks"].values():
+        for mode in one["modes"].values():
+            judged = all({*s["statuses"]} <= {"scored"} for s in mode["scorers"].values())
+            if one["skipped"] or mode["errors"] or not judged:
+                return True
+    return False

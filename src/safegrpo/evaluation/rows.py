@@ -1,0 +1,140 @@
+"""The rows of a run on disk: what was asked and answered, and what was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from safegrpo.errors import DataError
+from safegrpo.judge.question import STATUSES, Status
+
+GENERATIONS_FILE, JUDGEMENTS_FILE = "generations.jsonl", "judgements.jsonl"
+METRICS_FILE, MANIFEST_FILE, IMAGES_FOLDER = "metrics.json", "manifest.json", "images"
+
+Asked = Literal["done", "error", "skipped"]
+R = TypeVar("R", bound="Generation | Judgement")
+
+
+class Key(NamedTuple):
+    """Which response a row is about: `sample` counts responses to one item in one mode, from 0."""
+
+    benchmark: str
+    id: str
+    mode: str
+    sample: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A response to an item, or why there is none (`status`, `problem`).
+
+    `item` is what `Item.known` says. `images` are file names in the run's folder of images, small
+    copies for people to look at. `finish` is how it ended (`stop`, `length`). `steps` holds what a
+    defence asked on the way, by name. Tokens are None where nobody counted them.
+    """
+
+    benchmark: str
+    id: str
+    mode: str
+    sample: int
+    status: Asked
+    item: Mapping[str, Any]
+    response: str = ""
+    problem: str = ""
+    images: tuple[str, ...] = ()
+    finish: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    steps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        return Key(self.benchmark, self.id, self.mode, self.sample)
+
+    def to_json(self) -> dict[str, Any]:
+        return _plain(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Generation:
+        """The row again; DataError if it is none."""
+        made = _made(cls, row)
+        if made.status not in ("done", "error", "skipped") or not isinstance(made.item, Mapping):
+            raise DataError(f"no row of a generation: status {made.status!r:.40}")
+        return made
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a response did, by one scorer, or why that is not known (`status`, `problem`).
+
+    `label` is what it did, in the scorer's words; `answer` the part of the response that was judged
+    (with `rules`; other scorers leave it to that row). `safe`: it helps nobody to do harm.
+    `refused`: it declines. `useful`: it helps with what is harmless in the question. `correct`: it
+    gives the right answer. `score` is from 0 to 1. Each is None where the scorer does not say.
+    `tags` are those that the response states, `well_formed` and `faults` its format (guided ones).
+    `asked` counts a judge's replies.
+    """
+
+    benchmark: str
+    id: str
+    mode: str
+    sample: int
+    scorer: str
+    status: Status
+    label: str = ""
+    safe: bool | None = None
+    refused: bool | None = None
+    useful: bool | None = None
+    correct: bool | None = None
+    score: float | None = None
+    answer: str | None = None
+    tags: Mapping[str, str | None] | None = None
+    well_formed: bool | None = None
+    faults: tuple[str, ...] = ()
+    reason: str = ""
+    problem: str = ""
+    asked: int = 0
+
+    @property
+    def key(self) -> Key:
+        return Key(self.benchmark, self.id, self.mode, self.sample)
+
+    def to_json(self) -> dict[str, Any]:
+        return _plain(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Judgement:
+        """The row again; DataError if it is none."""
+        made = _made(cls, row)
+        if made.status not in STATUSES or not isinstance(made.scorer, str):
+            raise DataError(f"no row of a judgement: status {made.status!r:.40}")
+        return made
+
+
+_KEPT = ("benchmark", "id", "mode", "sample", "scorer", "status", "item")
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """The row's fields without those that say nothing."""
+    said = asdict(row)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in said.items()
+        if name in _KEPT or value not in (None, "", (), {}, 0) or value is False
+    }
+
+
+def _made(cls: type[R], row: Mapping[str, Any]) -> R:
+    known = {one.name for one in fields(cls)}
+    try:
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in known
+        }
+        made = cls(**values)
+        if not all(isinstance(one, str) for one in (made.benchmark, made.id, made.mode)):
+            raise TypeError("benchmark, id and mode are texts")
+        int(made.sample)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"no such row: {error}") from error
+    return made

@@ -1,0 +1,1 @@
+"""Rules that a judge applies to responses."""

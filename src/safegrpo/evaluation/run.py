@@ -1,0 +1,197 @@
+"""Responses of one model to benchmarks: a run that comes to its end leaves a row for each.
+
+Items are read as a stream, as many at a time as questions may be under way. A row is on the disk
+as soon as its response is there, so a run that is cut short, killed or not, goes on where it
+stopped. Run again over a finished folder it tries again what ended as error or was skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safegrpo.data.images import ImageRef, image_as_sent, keep_image, open_image
+from safegrpo.data.rowlog import RowLog
+from safegrpo.errors import DataError
+from safegrpo.evaluation.benchmarks.base import BROKEN, Benchmark
+from safegrpo.evaluation.item import Item
+from safegrpo.evaluation.modes import Conversation, respond
+from safegrpo.evaluation.plan import Items
+from safegrpo.evaluation.rows import GENERATIONS_FILE, IMAGES_FOLDER, Generation, Key
+from safegrpo.judge.crew import INTERRUPTED, Crew
+from safegrpo.judge.progress import Progress
+from safegrpo.judge.question import (
+    BudgetSpentError,
+    CallError,
+    Judge,
+    JudgeError,
+    Picture,
+    Question,
+    Reply,
+)
+
+PLAIN = "plain-1"
+"""The version of a question that is nothing but an item's pictures and text."""
+
+SHOWN_SIDE = 320
+"""Pixels of the copies that are kept for people to look at."""
+
+_ANY_SIDE = 1 << 20
+
+Wanted = tuple[Key, Item, Benchmark]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How asking ended: rows by status, why it stopped early (empty if it did not), and whether
+    that was the model's doing."""
+
+    statuses: Mapping[str, int]
+    stopped: str = ""
+    broken: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        return self.stopped == INTERRUPTED
+
+
+def generation_log(folder: Path) -> RowLog[Key, str]:
+    """The responses in a run's folder: key -> status."""
+    return RowLog(folder / GENERATIONS_FILE, _brief)
+
+
+def _brief(row: Mapping[str, Any]) -> tuple[Key, str]:
+    made = Generation.from_json(row)
+    return made.key, made.status
+
+
+class Asking:
+    """One run of questions to one model.
+
+    `refused` says why the model cannot be asked a text (empty: it can).
+    """
+
+    def __init__(
+        self,
+        model: Judge,
+        guide: str,
+        items: Items,
+        folder: Path,
+        progress: Progress,
+        refused: Callable[[str], str] = lambda text: "",
+    ) -> None:
+        self._model, self._guide, self._items, self._folder = model, guide, items, folder
+        self._refused, self._progress = refused, progress
+        self._crew = Crew([model], progress)
+        self._statuses: Counter[str] = Counter()
+
+    async def run(self, workers: int) -> Outcome:
+        """Ask for what has no response yet; see `Crew.over`."""
+        self._log = generation_log(self._folder)
+        try:
+            await self._crew.over(self._items.asked(), workers, self._work)
+        finally:
+            wanted = {*self._items.keys}
+            kept = [key for key, _ in self._log.items() if key not in wanted]
+            # Rows of an earlier, larger or other plan are not lost.
+            self._log.finish([*self._items.keys, *kept])
+        return Outcome(dict(self._statuses), self._crew.stopped, self._crew.broken)
+
+    async def _work(self, wanted: Wanted) -> None:
+        key, item, one = wanted
+        before = self._log.get(key)
+        if before == "done" or self._crew.stopped:
+            self._count(before or "not asked", before=True)
+            return
+        row = await self._row(key, item, one)
+        if row is None:
+            return
+        self._log.append(row.to_json())
+        self._count(row.status)
+        if row.problem:
+            self._crew.problems[f"{row.status}: {row.problem[:200]}"] += 1
+
+    def _count(self, status: str, before: bool = False) -> None:
+        self._statuses[status] += 1
+        self._progress.add(status, before=before)
+
+    async def _row(self, key: Key, item: Item, one: Benchmark) -> Generation | None:
+        known = item.known()
+        if item.skip:
+            problem = f"{item.skip}: {item.problem}" if item.problem else item.skip
+            return Generation(*key, status="skipped", item=known, problem=problem)
+        if problem := self._refused(item.prompt):
+            return Generation(*key, status="skipped", item=known, problem=problem)
+        try:
+            pictures, shown = await asyncio.to_thread(self._prepared, item.images)
+        except DataError as error:
+            return Generation(*key, status="skipped", item=known, problem=f"{BROKEN}: {error}")
+        talk = Conversation(self._ask(key, one))
+        try:
+            reply = await respond(key.mode, talk, pictures, item.prompt, self._guide)
+        except CallError as error:
+            if self._crew.interrupted:
+                return None  # what an interrupt kept from being asked is no error
+            return Generation(*key, status="error", item=known, problem=str(error), images=shown)
+        except (BudgetSpentError, JudgeError) as error:
+            self._crew.stop(error)
+            self._count("not asked")
+            return None
+        return Generation(
+            *key,
+            status="done",
+            item=known,
+            response=_text(reply),
+            images=shown,
+            finish=reply.finish,
+            prompt_tokens=talk.prompt_tokens,
+            completion_tokens=talk.completion_tokens,
+            steps=talk.steps,
+        )
+
+    def _ask(self, key: Key, one: Benchmark) -> Callable[[Sequence[Picture], str], Any]:
+        bound = min(self._items.plan.max_new_tokens, one.max_tokens.get(key.mode, 1 << 30))
+
+        async def ask(pictures: Sequence[Picture], text: str) -> Reply:
+            question = Question("", (*pictures, text), {}, PLAIN, max_tokens=bound)
+            return await self._model.ask(question, vote=key.sample)
+
+        return ask
+
+    def _prepared(self, refs: Sequence[ImageRef]) -> tuple[list[Picture], tuple[str, ...]]:
+        side = self._items.plan.max_side or _ANY_SIDE
+        read = [ImageRef(data=ref.read_bytes(), name=ref.name) for ref in refs]
+        pictures = [Picture(*image_as_sent(ref, side)) for ref in read]
+        return pictures, tuple(shown_copy(ref, self._folder / IMAGES_FOLDER) for ref in read)
+
+
+def shown_copy(ref: ImageRef, folder: Path) -> str:
+    """Keep a small copy of an image in `folder`; returns its name there, made from its content."""
+    import io
+
+    image = open_image(ref)
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80, method=2)
+    return keep_image(buffer.getvalue(), folder)
+
+
+def _text(reply: Reply) -> str:
+    """What the model said, or the endpoint in its place; text that is none in UTF-8 is mended."""
+    said = reply.text or reply.refusal or ""
+    return said.encode("utf-8", "replace").decode()
+
+
+def read_generations(folder: Path) -> Iterator[Generation]:
+    """The rows of a run's responses, the last of each key, in order."""
+    from safegrpo.data.rowlog import placed_rows
+
+    path = folder / GENERATIONS_FILE
+    last = {row.key: offset for offset, _, row in placed_rows(path, Generation.from_json)}
+    for offset, _, row in placed_rows(path, Generation.from_json):
+        if last[row.key] == offset:
+            yield row

@@ -1,0 +1,312 @@
+"""Answers to look at: a small table to filter, and the texts in blocks that are read when shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from safegrpo.evaluation.rows import (
+    GENERATIONS_FILE,
+    IMAGES_FOLDER,
+    JUDGEMENTS_FILE,
+    Generation,
+    Judgement,
+    Key,
+)
+from safegrpo.report.runs import Evaluation, Runs, rows
+from safegrpo.report.steps import parts
+from safegrpo.report.text import cut
+from safegrpo.report.thumbnails import Pictures, draw
+
+BLOCK_ROWS = 200
+SNIPPET = 110  # characters of a prompt in the list
+MAX_IMAGES = 12  # of one answer
+
+Item = tuple[str, str]  # benchmark and id
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`index` is what filters need, `blocks` the texts, row by row, `pictures` the images."""
+
+    index: Mapping[str, Any] = field(default_factory=dict)
+    blocks: tuple[Mapping[str, Any], ...] = ()
+    pictures: Pictures = field(default_factory=Pictures)
+    shown: int = 0
+    total: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class _Row(NamedTuple):
+    run: str
+    generation: Generation
+    judgements: tuple[Judgement, ...]
+
+
+def collect(runs: Runs, limit: int, image_budget: int) -> Samples:
+    """At most `limit` answers of all evaluations, those to one item beside each other.
+
+    `image_budget` is in bytes before base64; 0 leaves images out.
+    """
+    chosen = spread(runs.evaluations, limit)
+    place = {item: number for number, item in enumerate(chosen)}
+    shown = sorted(
+        (row for run in runs.evaluations for row in _full(run, place)),
+        key=lambda row: place[_item(row.generation)],
+    )[:limit]
+    total = sum(len(run.generations) for run in runs.evaluations)
+    if not shown:
+        return Samples(total=total)
+    folders = {run.name: run.folder / IMAGES_FOLDER for run in runs.evaluations}
+    wanted = ((row.run, name) for row in shown for name in _images(row.generation))
+    pictures = draw(wanted, folders, image_budget) if image_budget else Pictures()
+    notes = []
+    if not image_budget:
+        notes.append("images are left out, as was asked for")
+    elif pictures.unfit:
+        mib = image_budget / 2**20
+        notes.append(f"{pictures.unfit:,} images are left out: they are more than {mib:g} MiB")
+    blocks = tuple(
+        _block(shown[start : start + BLOCK_ROWS], pictures)
+        for start in range(0, len(shown), BLOCK_ROWS)
+    )
+    baseline = runs.baseline.name if runs.baseline else ""
+    return Samples(_index(shown, baseline), blocks, pictures, len(shown), total, tuple(notes))
+
+
+def spread(evaluations: Sequence[Evaluation], limit: int) -> list[Item]:
+    """Items evenly spread over all there are, such that their answers are at most `limit`.
+
+    One item alone may have more.
+    """
+    counts: dict[Item, int] = {}
+    for run in evaluations:
+        for row in run.generations:
+            counts[_item(row)] = counts.get(_item(row), 0) + 1
+    items, total = list(counts), sum(counts.values())
+    if total <= limit:
+        return items
+    count = min(len(items), limit, limit * len(items) // total + 1)
+    while count > 1:
+        chosen = [items[i * len(items) // count] for i in range(count)]
+        over = sum(counts[item] for item in chosen) - limit
+        if over <= 0:
+            return chosen
+        count -= max(1, over * count // (2 * total))
+    return items[:1]
+
+
+def _item(row: Generation) -> Item:
+    return row.benchmark, row.id
+
+
+def _full(run: Evaluation, place: Mapping[Item, int]) -> Iterator[_Row]:
+    """The chosen rows of a run with their texts; what is unreadable has been noted before."""
+    said: dict[Key, dict[str, Judgement]] = {}
+    for one in rows(run.folder, JUDGEMENTS_FILE, Judgement, []):
+        if (one.benchmark, one.id) in place:
+            said.setdefault(one.key, {})[one.scorer] = one
+    last = {
+        row.key: row
+        for row in rows(run.folder, GENERATIONS_FILE, Generation, [])
+        if _item(row) in place
+    }
+    for key, row in last.items():
+        yield _Row(run.name, row, tuple(said.get(key, {}).values()))
+
+
+def _images(row: Generation) -> list[str]:
+    return [name for name in row.images if isinstance(name, str)][:MAX_IMAGES]
+
+
+# ---------- the table ----------
+
+
+def _index(shown: Sequence[_Row], baseline: str) -> dict[str, Any]:
+    items: dict[Item, int] = {}
+    snippets: list[list[str]] = []
+    for row in shown:
+        item = _item(row.generation)
+        if item not in items:
+            items[item] = len(items)
+            prompt = " ".join(str(row.generation.item.get("prompt") or "").split())
+            snippets.append([cut(item[0], 200), cut(item[1], 400), prompt_start(prompt)])
+    odd = _disagreements(shown, baseline)
+    columns: tuple[tuple[str, str, Iterable[Sequence[str]]], ...] = (
+        ("run", "Run", ([row.run] for row in shown)),
+        ("benchmark", "Benchmark", ([row.generation.benchmark] for row in shown)),
+        ("category", "Category", (_one(row.generation.item.get("category")) for row in shown)),
+        ("mode", "Mode", ([row.generation.mode] for row in shown)),
+        ("verdict", "Verdict", (_verdicts(row) for row in shown)),
+        ("tag", "Stated tag, together", (_combined(row) for row in shown)),
+        ("status", "Status", (_statuses(row) for row in shown)),
+        ("odd", "Disagreement", odd),
+    )
+    return {
+        "blockRows": BLOCK_ROWS,
+        "items": snippets,
+        "item": [items[_item(row.generation)] for row in shown],
+        "sample": [int(row.generation.sample) for row in shown],
+        "facets": [{"key": k, "label": label} | _coded(values) for k, label, values in columns],
+    }
+
+
+def prompt_start(prompt: str) -> str:
+    """As much of a prompt as a list shows."""
+    return cut(prompt if len(prompt) <= SNIPPET else prompt[: SNIPPET - 1] + "…")
+
+
+def _coded(values: Iterable[Sequence[str]]) -> dict[str, Any]:
+    """Each row's words as a number, and what the numbers stand for."""
+    known: dict[tuple[str, ...], int] = {}
+    codes = [known.setdefault(tuple(cut(v, 200) for v in value), len(known)) for value in values]
+    return {"values": [list(words) for words in known], "codes": codes}
+
+
+def _one(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) and value else []
+
+
+def _verdicts(row: _Row) -> list[str]:
+    return [f"{j.scorer}: {j.label}" for j in row.judgements if j.status == "scored" and j.label]
+
+
+def _combined(row: _Row) -> list[str]:
+    for one in row.judgements:
+        if isinstance(one.tags, Mapping):
+            tag = one.tags.get("combined")
+            return [tag if isinstance(tag, str) else "none"]
+    return []
+
+
+def _statuses(row: _Row) -> list[str]:
+    done = row.generation.status
+    found = [f"answer: {done}"]
+    if done == "done" and row.generation.finish == "length":
+        found.append("answer: cut off")
+    return found + [f"{j.scorer}: {j.status}" for j in row.judgements]
+
+
+def _disagreements(shown: Sequence[_Row], baseline: str) -> list[list[str]]:
+    by_place = {(row.run, row.generation.key): row for row in shown}
+    found = []
+    for row in shown:
+        key, said = row.generation.key, [j for j in row.judgements if j.status == "scored"]
+        words = [
+            f"scorers differ: {name}"
+            for name in ("refused", "safe")
+            if len({getattr(j, name) for j in said} - {None}) > 1
+        ]
+        twin = by_place.get((row.run, key._replace(mode=_OTHER.get(key.mode, ""))))
+        if twin and _differ(row, twin):
+            words.append("guided and direct differ")
+        other = by_place.get((baseline, key)) if row.run != baseline else None
+        if other and _differ(row, other):
+            words.append("differs from the baseline")
+        found.append(words)
+    return found
+
+
+_OTHER = {"guided": "direct", "direct": "guided"}
+
+
+def _differ(one: _Row, other: _Row) -> bool:
+    """Whether a scorer of both says something else of them."""
+    theirs = {j.scorer: j for j in other.judgements if j.status == "scored"}
+    return any(
+        None not in (a := (getattr(j, name), getattr(theirs[j.scorer], name))) and a[0] != a[1]
+        for j in one.judgements
+        if j.status == "scored" and j.scorer in theirs
+        for name in ("refused", "safe", "correct")
+    )
+
+
+# ---------- the texts ----------
+
+
+def _block(shown: Sequence[_Row], pictures: Pictures) -> dict[str, Any]:
+    """Rows of the page as they are shown; a row's `item` is a place in `items`."""
+    items: dict[str, int] = {}
+    known: list[dict[str, Any]] = []
+    made = []
+    for row in shown:
+        about = _about(row.generation)
+        number = items.setdefault(repr(about), len(known))
+        if number == len(known):
+            known.append(about)
+        made.append({"item": number} | _answer(row, pictures))
+    return {"items": known, "rows": made}
+
+
+def _about(row: Generation) -> dict[str, Any]:
+    item = row.item
+    tags, notes, key = (item.get(name) for name in ("tags", "notes", "key"))
+    return _said(
+        {
+            "prompt": cut(item.get("prompt")),
+            "category": cut(item.get("category"), 200),
+            "subset": cut(item.get("subset"), 200),
+            "expected": cut(item.get("expected"), 200),
+            "tags": _texts(tags),
+            "notes": _texts(notes),
+            "key": cut(key.get("right"), 2000) if isinstance(key, Mapping) else "",
+            "choices": _listed(key.get("choices") if isinstance(key, Mapping) else None),
+        }
+    )
+
+
+def _answer(row: _Row, pictures: Pictures) -> dict[str, Any]:
+    one = row.generation
+    response = cut(one.response)
+    split = parts(response) if one.mode == "guided" else [("answer", response)]
+    places = [pictures.places.get((row.run, name)) for name in _images(one)]
+    return _said(
+        {
+            "status": one.status,
+            "problem": cut(one.problem, 2000),
+            "parts": [list(part) for part in split if part[1]],
+            "steps": _texts(one.steps),
+            "images": [list(place) for place in places if isinstance(place, tuple)],
+            "missing": [cut(place, 400) for place in places if isinstance(place, str)],
+            "finish": cut(one.finish, 40),
+            "tokens": [t if isinstance(t, int) else None for t in
+                       (one.prompt_tokens, one.completion_tokens)],
+            "judgements": [_judged(j, one.response) for j in row.judgements],
+        }
+    )  # fmt: skip
+
+
+def _judged(one: Judgement, response: str) -> dict[str, Any]:
+    flags = {name: getattr(one, name) for name in
+             ("safe", "refused", "useful", "correct", "well_formed")}  # fmt: skip
+    score = one.score
+    return _said(
+        {
+            "scorer": cut(one.scorer, 100),
+            "status": one.status,
+            "label": cut(one.label, 200),
+            **{name: flag for name, flag in flags.items() if isinstance(flag, bool)},
+            "score": float(score) if isinstance(score, int | float) and 0 <= score <= 1 else None,
+            # What was judged, unless it is to be seen as it stands in the response.
+            "answer": "" if str(one.answer or "") in response else cut(one.answer),
+            "tags": _texts(one.tags),
+            "faults": _listed(one.faults),
+            "reason": cut(one.reason),
+            "problem": cut(one.problem, 2000),
+        }
+    )
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if v is False or v not in (None, "", [], {}, [None, None])}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {}
+    return {cut(k, 100): cut(v) for k, v in list(value.items())[:50] if v is not None}
+
+
+def _listed(value: Any) -> list[str]:
+    return [cut(v, 2000) for v in value[:50]] if isinstance(value, list | tuple) else []

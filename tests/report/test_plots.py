@@ -1,0 +1,89 @@
+"""Curves, bars and the trade-off, as drawn."""
+
+import pytest
+
+from safegrpo.report.figures import BenchmarkFigures, RunFigures
+from safegrpo.report.plots import Series, curves, line_plot, nice_ticks, running_mean, thin
+from safegrpo.report.runs import Evaluation
+from safegrpo.report.tradeoff import tradeoff
+from tests.report.run_folder import metrics
+
+
+def test_every_line_of_a_plot_is_named() -> None:
+    """Also where the numbers of one group are shared out over several plots."""
+    names = [f"rate_{i}" for i in range(7)]
+    history = [{"step": step, **{f"eval/guided/{n}": 0.5 for n in names}} for step in (1, 2)]
+    [(_, figures)] = curves(history, [])
+    assert len(figures) == 2
+    page = "".join(figures)
+    assert all(name.replace("_", " ") in page for name in names)
+
+
+def test_evaluation_rows_are_grouped_by_mode() -> None:
+    rows = [
+        {"step": s, "eval/guided/safety": 0.5, "eval/guided/twin_accuracy": 0.1,
+         "eval/direct/safety": 0.4, "eval/guided/twin_accuracy_by_kind/note": 0.2}
+        for s in (0, 10)
+    ]  # fmt: skip
+    page = "".join(figure for _, figures in curves(rows, []) for figure in figures)
+    for title in ("Held out, guided<", "Held out, direct<", "guided: twin accuracy by kind"):
+        assert title in page
+
+
+def test_thinning_keeps_the_mean_and_smoothing_keeps_a_constant() -> None:
+    points = tuple((float(i), float(i % 7)) for i in range(2400))
+    assert len(thin(points)) == 240
+    assert sum(y for _, y in thin(points)) / 240 == pytest.approx(sum(y for _, y in points) / 2400)
+    flat = tuple((float(i), 2.0) for i in range(50))
+    assert running_mean(flat, 9) == flat
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.2, 0.21), (-3, 5), (2, 2), (0, 0), (1e-320, 1e-319), (-1e99, 1e99)]
+)
+def test_ticks_enclose_the_values(low: float, high: float) -> None:
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low <= high <= ticks[-1] * (1 + 1e-12)
+    assert 2 <= len(ticks) <= 9
+
+
+def test_single_point_is_drawn() -> None:
+    assert "<circle" in line_plot("reward", [Series("reward", ((1.0, 0.5),))])
+
+
+def measured(name: str, tmp_path, **benchmarks) -> Evaluation:
+    figures = {k: BenchmarkFigures.model_validate(v) for k, v in benchmarks.items()}
+    return Evaluation(name, tmp_path, RunFigures("m", (), figures))
+
+
+def one_set(*names: str, **rates: float) -> dict:
+    """A benchmark that measures only `names`."""
+    found = metrics(**rates)["benchmarks"]["set"]
+    scored = found["modes"]["guided"]["scorers"]["rules"]
+    scored["metrics"] = {name: scored["metrics"][name] for name in names}
+    return found
+
+
+def test_a_point_is_the_mean_over_the_sets_that_all_runs_have(tmp_path) -> None:
+    attacks = one_set("safety", safety=0.4)
+    attacks["modes"]["direct"] = attacks["modes"]["guided"]
+    both = one_set("safety", "over_refusal", safety=0.8, over_refusal=0.2)
+    found = tradeoff(
+        [
+            measured("a", tmp_path, attacks=attacks, both=both, more=both),
+            measured("b", tmp_path, attacks=attacks, both=both),
+        ]
+    )
+    assert found is not None
+    assert found.safety == ("attacks (rules)", "both (rules)")
+    assert [(p.run, p.mode) for p in found.points] == [
+        (run, mode) for run in "ab" for mode in ("guided", "direct")
+    ]
+    point = found.points[0]
+    assert point.safety.value == pytest.approx(0.6)
+    assert point.over_refusal.value == pytest.approx(0.2)
+    assert point.safety.low < 0.6 < point.safety.high
+
+
+def test_no_point_without_both_sides(tmp_path) -> None:
+    assert tradeoff([measured("a", tmp_path, attacks=one_set("safety"))]) is None
