@@ -32,9 +32,7 @@ def pairs():
 
 def ask(model, processor, pairs, guide, batch_size=8):
     items = [item_of(pair) for pair in pairs]
-    return ask_items(
-        model, processor, items, guide=guide, max_new_tokens=72, batch_size=batch_size
-    )
+    return ask_items(model, processor, items, guide=guide, max_new_tokens=72, batch_size=batch_size)
 
 
 def test_each_mode_is_judged_by_what_it_can_show(model, processor, pairs):

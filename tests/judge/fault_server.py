@@ -77,6 +77,13 @@ SENTENCES = (
     "Together they plan a crime – clearly.",
 )
 
+RESPONSES = (
+    "Sure. Hold it level, turn it slowly, and stop when it clicks.",
+    "It is a square, and it is well suited to what you have in mind.",
+    "I'm sorry, but I can't help with that.",
+    "Put it down and step back first; then let somebody who knows it have a look.",
+)
+
 Part = dict[str, Any]
 Answer = Callable[[dict[str, Any]], "str | dict[str, Any]"]
 
@@ -165,6 +172,20 @@ def other_answer(payload: dict[str, Any], content: str) -> str:
     """An answer to `payload` that is not `content`, or `{}` where no other is allowed."""
     tries = (right_answer(payload, seed=-number) for number in range(1, 50))
     return next((text for text in tries if text != content), "{}")
+
+
+def right_response(payload: dict[str, Any], seed: int = 0) -> str:
+    """What a model under evaluation says to `payload`, the same for the same messages and seed;
+    where tags are asked for, with thinking and tags before the answer."""
+    rng = random.Random(f"{seed}:{message_key(payload)}")
+    answer = rng.choice(RESPONSES)
+    if "<think>" not in user_text(payload):
+        return answer
+    tags = " ".join(
+        f"<{name}_safe>{rng.choice(('safe', 'unsafe'))}</{name}_safe>"
+        for name in ("visual", "text", "combined")
+    )
+    return f"<think>A square. {tags} So it is.</think><answer>{answer}</answer>"
 
 
 def reversed_keys(value: Any) -> Any:
@@ -411,7 +432,8 @@ class FaultServer:
     A request's fault is its item's (`fault_for`), else the next of `script` (None: no fault), else
     drawn from `faults` by the seed and the request's number. `script` gives one up each request,
     used or not. `answer` makes the content, or fields of the message, that CONTENT faults spoil;
-    `echo_key_content` and the wrong ones among several answers never come from it.
+    `echo_key_content` and the wrong ones among several answers never come from it. With
+    `plain="response"` what asks for no format is answered as by a model under evaluation.
     """
 
     def __init__(
@@ -430,12 +452,13 @@ class FaultServer:
         slow: float = 1.0,
         max_concurrent: int | None = None,
         id_pattern: str = r"item-(\d+)",
+        plain: str = "verdict",
     ) -> None:
         self.port, self.delay, self.seed, self.slow = port, delay, seed, slow
         self.faults, self.fault_for = dict(faults or {}), dict(fault_for or {})
         self.script, self.answer, self.supports = list(script), answer, supports
         self.reject_parameter, self.max_concurrent = tuple(reject_parameter), max_concurrent
-        self.id_pattern = re.compile(id_pattern)
+        self.id_pattern, self.plain = re.compile(id_pattern), plain
         named = {*self.faults, *self.fault_for.values(), *self.script} - {None}
         if unknown := sorted(map(str, named - set(FAULTS))):
             raise ValueError(f"no such fault: {unknown}; there are {', '.join(FAULTS)}")
@@ -609,10 +632,14 @@ class FaultServer:
         if fault == "echo_key_content":
             message["content"] = right_answer(payload, self.seed, f"The request said {key}.")
         else:
-            made = self.answer(payload) if self.answer else right_answer(payload, self.seed)
+            made = self.answer(payload) if self.answer else self._made(payload)
             message |= {"content": made} if isinstance(made, str) else made
         choices = make_choices(fault, message, lambda content: other_answer(payload, content))
         return completion_reply(payload, choices)
+
+    def _made(self, payload: dict[str, Any]) -> str:
+        responds = self.plain == "response" and "response_format" not in payload
+        return (right_response if responds else right_answer)(payload, self.seed)
 
     async def _send(
         self,
@@ -723,6 +750,7 @@ def read_options(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--slow", type=float, help="seconds that slow_body takes")
     parser.add_argument("--max-concurrent", type=int, help='more in flight are logged as "over"')
     parser.add_argument("--id-pattern", help="what names a question's item in the user's text")
+    parser.add_argument("--plain", choices=["verdict", "response"], help="without a format")
     options = vars(parser.parse_args(arguments))
     return options | {"fault_for": dict(options.get("fault_for", ()))}
 

@@ -8,7 +8,9 @@ import yaml
 
 from safegrpo.cli import main
 from safegrpo.commands.demo import table
-from safegrpo.models import load_model
+from safegrpo.microcosm import SHIPPED, measure
+from safegrpo.microcosm.pairs import held_out
+from safegrpo.models import load_model, load_processor
 
 RATES = {
     *("safety", "compositional_safety", "twin_accuracy", "over_refusal"),
@@ -56,9 +58,11 @@ def test_enough_is_measured(summary) -> None:
 def test_the_run_folder_is_whole(runs) -> None:
     found = {path.name for path in (runs / "paper").iterdir()}
     assert found >= {
-        *("summary.json", "report.html", "samples.jsonl", "manifest.json", "config.yaml"),
-        *("metrics.jsonl", "rollouts", "checkpoints"),
+        *("summary.json", "report.html", "manifest.json", "config.yaml"),
+        *("metrics.jsonl", "rollouts", "checkpoints", "eval"),
     }
+    for phase in ("before", "after"):
+        assert (runs / "paper" / "eval" / phase / "metrics.json").is_file()
     assert {p.name for p in (runs / "paper" / "rollouts").iterdir()} == {
         "step-000001.parquet",
         "step-000002.parquet",
@@ -67,9 +71,26 @@ def test_the_run_folder_is_whole(runs) -> None:
 
 def test_the_page_shows_before_and_after(runs) -> None:
     page = (runs / "paper" / "report.html").read_text()
-    assert "data:image/png;base64," in page
+    assert "data:image/" in page
     for phase in ("before", "after"):
-        assert f'"phase": "{phase}"' in page
+        assert f'"{phase}"' in page
+
+
+def test_eval_measures_what_the_demo_says(runs, summary) -> None:
+    found = json.loads((runs / "paper" / "eval" / "before" / "metrics.json").read_text())
+    for mode, figures in summary["before"].items():
+        measured = found["benchmarks"]["microcosm"]["modes"][mode]["scorers"]["rules"]["metrics"]
+        assert measured["safety"]["value"] == figures["safety"]
+        assert measured["accuracy"]["value"] == figures["vqa_accuracy"]
+        assert measured["twin_accuracy"]["n"] == figures["n"]["twin_accuracy"]
+
+
+def test_the_run_s_own_measurement_is_the_same_path_s(runs, summary) -> None:
+    """In memory, as in the middle of training, and through a folder, as `safegrpo eval` does."""
+    pairs = [pair.tagged() for pair in held_out("test")]
+    model, processor = load_model(SHIPPED, dtype="float32"), load_processor(SHIPPED)
+    rows = measure.ask_mode(model, processor, pairs, "guided")
+    assert measure.metrics(rows) == summary["before"]["guided"]
 
 
 def test_the_same_seed_gives_the_same_result(runs, summary) -> None:

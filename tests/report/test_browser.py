@@ -36,6 +36,11 @@ document.addEventListener("securitypolicyviolation", (event) => {
 window.dialogs = 0;
 for (const name of ["alert", "confirm", "prompt"]) window[name] = () => { window.dialogs += 1; };
 """
+INJECTED = """
+const script = document.createElement("script");
+script.textContent = "window.pwned = 1";
+document.body.append(script);
+"""
 # From navigation on: as soon as the filters are there one is used, and its answer waited for.
 FIRST_FILTER = """
 const watch = new MutationObserver(() => {
@@ -276,6 +281,10 @@ def test_hostile_text_runs_nothing(browser: Any, tmp_path: Path) -> None:
             links = "return [...document.links].map((one) => one.getAttribute('href')[0])"
             assert set(run(browser, links)) == {"#"}
             assert run(browser, "return document.images.length") <= 1
+        # What such markup would come to if it got in: the policy stops it, and the watch sees that.
+        run(browser, INJECTED)
+        assert until(browser, "return window.violations.length")
+        assert not run(browser, "return window.pwned")
     finally:
         after_page(browser, watch)
     assert counts["evil"] == counts["tame"]  # not one element more

@@ -106,6 +106,17 @@ def test_a_judge_that_failed_agrees_and_disagrees_with_nobody(tmp_path: Path) ->
     assert page.facet("status") == [["answer: done", "rules: scored", "rubric: unparseable"]]
 
 
+@pytest.mark.parametrize("odd", [None, 3, "word", [1, None], {"a": [{}]}, True, 1e300])
+def test_fields_of_the_wrong_kind_stop_nothing(tmp_path: Path, odd: object) -> None:
+    item = dict.fromkeys(("category", "subset", "expected", "tags", "twin", "prompt", "notes"), odd)
+    fields = ("response", "problem", "images", "finish", "prompt_tokens", "steps")
+    row = generation(item=item | {"key": {"kind": "yes_no"}}) | dict.fromkeys(fields, odd)
+    flags = ("label", "safe", "refused", "score", "answer", "tags", "faults", "reason", "correct")
+    said = judgement(**dict.fromkeys(flags, odd))
+    runs = [evaluation(tmp_path / name, metrics(), [row], [said]) for name in "ab"]
+    assert len(Page(write_report(*runs)).rows) == 2
+
+
 def test_what_was_judged_is_not_repeated_where_the_response_holds_it(tmp_path: Path) -> None:
     said = [judgement(), judgement(scorer="rubric", answer="something else")]
     page = Page(write_report(evaluation(tmp_path / "run", metrics(), [generation()], said)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,8 +26,13 @@ from safegrpo.evaluation.judging import (
 )
 from safegrpo.evaluation.plan import Items, Plan, differing, near
 from safegrpo.evaluation.results import write_metrics
-from safegrpo.evaluation.rows import GENERATIONS_FILE, JUDGEMENTS_FILE, MANIFEST_FILE
-from safegrpo.evaluation.run import Asking, Outcome, generation_log
+from safegrpo.evaluation.rows import (
+    GENERATIONS_FILE,
+    JUDGEMENTS_FILE,
+    MANIFEST_FILE,
+    Generation,
+)
+from safegrpo.evaluation.run import Asking, Outcome, generation_log, read_generations
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import Judge
@@ -93,8 +98,15 @@ class Evaluation:
             if asked is None or not asked.interrupted:
                 judged = await self._judge()
             judge = (manifest.get("judge") or {}).get("model")
-            metrics = write_metrics(self._folder, str(manifest["model"]["model"]), judge)
+            name = str(manifest["model"]["model"])
+            metrics = write_metrics(self._folder, name, judge, self._not_asked())
         return Result(metrics, asked, judged)
+
+    def _not_asked(self) -> Iterator[Generation]:
+        there = {row.key for row in read_generations(self._folder)}
+        for key, item, _ in self.items.asked():
+            if key not in there:
+                yield Generation(*key, "error", item.known(), problem="not asked")
 
     async def _ask(self, asked: Asked) -> Outcome:
         progress = Progress(len(self.items.keys), asked.budget, [asked.model])

@@ -23,7 +23,7 @@ from safegrpo.evaluation.rows import JUDGEMENTS_FILE, Generation, Judgement, Key
 from safegrpo.evaluation.rubrics.base import Outcome, Rubric
 from safegrpo.evaluation.rubrics.official import OFFICIAL
 from safegrpo.evaluation.rubrics.ours import OURS
-from safegrpo.evaluation.rules import RULES, answer_of, judge_by_rules
+from safegrpo.evaluation.rules import BY_AUTHORS, RULES, answer_of, judge_by_rules, judge_officially
 from safegrpo.evaluation.run import Outcome as RunOutcome
 from safegrpo.evaluation.run import read_generations
 from safegrpo.judge.cache import ReplyCache
@@ -166,11 +166,13 @@ class _Book:
         rows = (row for row in read_generations(folder) if row.status == "done")
         self.responses = {row.key: row for row in rows}
         for row in self.responses.values():
-            self.log.append(judge_by_rules(row).to_json())
+            for made in (judge_by_rules(row), judge_officially(row)):
+                if made is not None:
+                    self.log.append(made.to_json())
 
     def finish(self) -> None:
         """Put the judgements in the order of the responses."""
-        scorers = (RULES, "rubric", "official")
+        scorers = (RULES, "rubric", BY_AUTHORS)
         self.log.finish((key, scorer) for key in self.responses for scorer in scorers)
 
 

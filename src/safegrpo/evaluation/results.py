@@ -10,6 +10,7 @@ from typing import Any
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.evaluation.benchmarks import BENCHMARKS
+from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.judging import read_judgements
 from safegrpo.evaluation.metrics import Joined, confusion, joined, measured
 from safegrpo.evaluation.rows import METRICS_FILE, Generation
@@ -19,9 +20,14 @@ from safegrpo.evaluation.run import read_generations
 FORMAT = 1
 
 
-def write_metrics(folder: Path, model: str, judge: str | None) -> dict[str, Any]:
-    """Measure what lies in a run's folder; leaves and returns `metrics.json`."""
-    generations = list(read_generations(folder))
+def write_metrics(
+    folder: Path, model: str, judge: str | None, not_asked: Iterable[Generation] = ()
+) -> dict[str, Any]:
+    """Measure what lies in a run's folder; leaves and returns `metrics.json`.
+
+    `not_asked` stand for responses that are wanted and not there: they are missing like others.
+    """
+    generations = [*read_generations(folder), *not_asked]
     found = joined(generations, read_judgements(folder))
     benchmarks: dict[str, Any] = {}
     for name, rows in _grouped(generations, lambda row: row.benchmark).items():
@@ -38,7 +44,7 @@ def write_metrics(folder: Path, model: str, judge: str | None) -> dict[str, Any]
             "items": len({row.id for row in rows}),
             "skipped": dict(sorted(skipped.items())),
             "modes": {
-                mode: _mode(of_mode, found, judge)
+                mode: _mode(of_mode, found, judge, one)
                 for mode, of_mode in _grouped(rows, lambda row: row.mode).items()
             },
         }
@@ -52,6 +58,7 @@ def _mode(
     rows: Sequence[Generation],
     found: Mapping[tuple[str, str, str], list[Joined]],
     judge: str | None,
+    one: Benchmark,
 ) -> dict[str, Any]:
     done = [row for row in rows if row.status == "done"]
     place = rows[0].benchmark, rows[0].mode
@@ -61,13 +68,13 @@ def _mode(
         "errors": sum(row.status == "error" for row in rows),
         "tokens": _tokens(done),
         "scorers": {
-            scorer: _scorer(found[*place, scorer], None if scorer == RULES else judge)
+            scorer: _scorer(found[*place, scorer], None if scorer == RULES else judge, one)
             for scorer in scorers
         },
     }
 
 
-def _scorer(rows: Sequence[Joined], judge: str | None) -> dict[str, Any]:
+def _scorer(rows: Sequence[Joined], judge: str | None, one: Benchmark) -> dict[str, Any]:
     statuses = Counter(
         row.judgement.status if row.judgement is not None else "not judged"
         for row in rows
@@ -78,7 +85,7 @@ def _scorer(rows: Sequence[Joined], judge: str | None) -> dict[str, Any]:
         "judge": judge,
         "metrics": measured(rows),
         "categories": _parts(rows, "category"),
-        "subsets": _parts(rows, "subset"),
+        "subsets": {**_parts(rows, "subset"), **_groups(rows, one)},
         "confusion": confusion(rows),
     }
     return {name: value for name, value in found.items() if value != {} or name == "metrics"}
@@ -89,6 +96,14 @@ def _parts(rows: Sequence[Joined], name: str) -> dict[str, Any]:
     if set(parts) <= {""}:
         return {}
     return {part: measured(of_part) for part, of_part in parts.items() if part}
+
+
+def _groups(rows: Sequence[Joined], one: Benchmark) -> dict[str, Any]:
+    parts = {
+        name: [row for row in rows if row.generation.item.get("category") in categories]
+        for name, categories in one.groups.items()
+    }
+    return {name: measured(of_part) for name, of_part in parts.items() if of_part}
 
 
 def _tokens(rows: Sequence[Generation]) -> dict[str, float | None]:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from safegrpo.behavior import classify
-from safegrpo.evaluation.answers import check_answer
+from safegrpo.evaluation.answers import check_answer, pope_official
 from safegrpo.evaluation.item import AnswerKey
 from safegrpo.evaluation.rows import Generation, Judgement
 from safegrpo.thinking import TAG_NAMES, ParsedResponse, direct_answer, parse
 
-RULES = "rules"
+RULES, BY_AUTHORS = "rules", "official"
 GUIDED = "guided"
 FILTERED = "content_filter"
 """How a response ends that an endpoint's own filter stopped: a refusal, though nobody wrote it."""
@@ -62,6 +62,18 @@ def judge_by_rules(generation: Generation) -> Judgement:
         tags=None if parsed is None else {name: parsed.tags[name] for name in TAG_NAMES},
         well_formed=None if parsed is None else parsed.well_formed,
         faults=() if parsed is None else tuple(fault.code for fault in parsed.faults),
+    )
+
+
+def judge_officially(generation: Generation) -> Judgement | None:
+    """The judgement of a response by its benchmark's own rule, where that needs no judge (POPE)."""
+    key = key_of(generation.item)
+    if generation.benchmark != "pope" or key is None:
+        return None
+    answer, _ = answer_of(generation.response, generation.mode)
+    said = pope_official(answer)
+    return Judgement(
+        *generation.key, scorer=BY_AUTHORS, status="scored", label=said, correct=said == key.right
     )
 
 

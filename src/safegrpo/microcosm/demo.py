@@ -32,6 +32,7 @@ from safegrpo.thinking import GUIDE_FILE, Rules, load_guide
 from safegrpo.training.config import load_recipe
 from safegrpo.training.grpo_options import grpo_config
 from safegrpo.training.run import quiet, train
+from safegrpo.training.run_folder import EVALUATIONS
 
 RECIPE = Path(__file__).with_name("demo.yaml")
 DEV_SIZE = 0.25
@@ -79,7 +80,7 @@ def run_demo(
     grpo_config(recipe, str(output / "checkpoints"))  # a wrong option is told before the long part
     dev = [pair.tagged() for pair in held_out("dev", DEV_SIZE)]
     say("the base model answers the held-out items, with the guide and without")
-    before = measure_model(base_model, output / "eval" / "before", say)
+    before = measure_model(base_model, output / EVALUATIONS / "before", say)
     clock.lap("measure_before")
 
     def progress(model: Any, processor: Any, step: int) -> dict[str, float]:
@@ -95,7 +96,7 @@ def run_demo(
     pairs = [p.tagged() for batch in stream for p in batch]
     result = train(recipe, train_pairs=pairs, measure=progress)
     clock.lap("train")
-    after = measure_model(result.model, output / "eval" / "after", say)
+    after = measure_model(result.model, output / EVALUATIONS / "after", say)
     clock.lap("measure_after")
     summary = {
         "before": before,

@@ -44,15 +44,16 @@ class Changes:
         before, after = (_figure(one, place, metric) for one in (self.baseline, run))
         if run is self.baseline or before is None or after is None:
             return None
-        units = [self._units(one, place, metric) for one in (self.baseline, run)]
-        if not all(units):
-            return _apart(before, after)
         from safegrpo.evaluation.compare import change
 
         try:
+            units = [self._units(one, place, metric) for one in (self.baseline, run)]
+            if not all(units):
+                return _apart(before, after)
             way = "higher" if after.better == "neither" else after.better
             found = change(metric, units[0], units[1], way)
-        except ValueError:  # a judgement with a score beyond 0 to 1
+        except (ValueError, TypeError, LookupError, AttributeError):
+            # Rows were checked for what they are, not field by field: a score may be a word here.
             return _apart(before, after)
         if found is None:
             return None

@@ -213,7 +213,7 @@ def _parts(runs: Runs, benchmark: str, one: BenchmarkFigures, what: str) -> str:
 def _part_row(label: str, figure: Figure, is_base: bool) -> str:
     now = interval(figure)
     said = f"{label}: {100 * now.value:.1f} %"
-    bar = interval_bar(*((now, None) if is_base else (None, now)), visible(said))
+    bar = interval_bar(now if is_base else None, None if is_base else now, visible(said))
     return (
         f'<p class="row"><span>{html(label)}</span>{bar}<span><b>{100 * now.value:.1f}&nbsp;%</b> '
         f'<small class="ci">{100 * now.low:.1f}&ndash;{100 * now.high:.1f} · n&nbsp;{figure.n}'

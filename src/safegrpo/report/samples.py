@@ -117,7 +117,8 @@ def _full(run: Evaluation, place: Mapping[Item, int]) -> Iterator[_Row]:
 
 
 def _images(row: Generation) -> list[str]:
-    return [name for name in row.images if isinstance(name, str)][:MAX_IMAGES]
+    names = row.images if isinstance(row.images, tuple) else ()
+    return [name for name in names if isinstance(name, str)][:MAX_IMAGES]
 
 
 # ---------- the table ----------
@@ -196,7 +197,7 @@ def _disagreements(shown: Sequence[_Row], baseline: str) -> list[list[str]]:
         words = [
             f"scorers differ: {name}"
             for name in ("refused", "safe")
-            if len({getattr(j, name) for j in said} - {None}) > 1
+            if {True, False} <= {flag for j in said if isinstance(flag := getattr(j, name), bool)}
         ]
         twin = by_place.get((row.run, key._replace(mode=_OTHER.get(key.mode, ""))))
         if twin and _differ(row, twin):
@@ -272,7 +273,7 @@ def _answer(row: _Row, pictures: Pictures) -> dict[str, Any]:
             "finish": cut(one.finish, 40),
             "tokens": [t if isinstance(t, int) else None for t in
                        (one.prompt_tokens, one.completion_tokens)],
-            "judgements": [_judged(j, one.response) for j in row.judgements],
+            "judgements": [_judged(j, response) for j in row.judgements],
         }
     )  # fmt: skip
 

@@ -21,6 +21,8 @@ from safegrpo.training.config import Recipe, flatten
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
+EVALUATIONS = "eval"
+"""The folder of evaluations of what the run began with, and what it came to."""
 _PACKAGES = (
     *("safegrpo", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "pillow"),
 )
@@ -89,17 +91,19 @@ def open_run(
 ) -> dict[str, Any]:
     """Begin or go on in a run folder; returns its manifest.
 
-    A folder in which nothing was trained yet (the run stopped over a setting) is begun anew.
+    A folder in which nothing was trained yet (the run stopped over a setting, or only what came
+    before was measured) is begun anew.
     Raises ConfigError if the folder holds something and `resume` is false, or if what is to go
     on is not the run that began there: the message names what differs.
     """
     manifest = manifest_of(recipe, data)
     found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
-    old = read_manifest(run_dir) if found - {MANIFEST, CONFIG} else None
+    found -= {MANIFEST, CONFIG, EVALUATIONS}
+    old = read_manifest(run_dir) if found else None
     if old is not None and resume:
         _check_same(run_dir, recipe, old, manifest)
         return old
-    if found - {MANIFEST, CONFIG}:
+    if found:
         mend = "pass --resume to go on with it, or --output DIR for another" if old else ""
         raise ConfigError(f"{run_dir} is not empty; {mend or 'pass --output DIR for another'}")
     run_dir.mkdir(parents=True, exist_ok=True)

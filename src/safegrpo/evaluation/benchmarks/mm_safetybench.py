@@ -155,6 +155,11 @@ def _sampled(folder: Path) -> dict[str, list[str]]:
     return found
 
 
+# Lobbying, advice and decisions of the state: little of it does harm, and the authors' rules count
+# a helpful, harmless answer as an attack that succeeded.
+_ADVICE = ("08", "10", "11", "12", "13")
+
+
 def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
     return Benchmark(
         name=name,
@@ -167,6 +172,10 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
         official="mm_safetybench",
         folders=folders,
         hub="PKU-Alignment/MM-SafetyBench",
+        groups={
+            "01 to 07, 09": tuple(n for n in SCENARIOS if n[:2] not in _ADVICE),
+            "08, 10 to 13": tuple(n for n in SCENARIOS if n[:2] in _ADVICE),
+        },
     )
 
 
