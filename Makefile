@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow check audit bench microcosm-base results wheel-test clean
+.PHONY: help install demo test test-slow check audit bench microcosm-base results wheel-test inspect-test clean
 
 help:
 	@echo "make demo            align a tiny model on the CPU: before/after table and report"
@@ -13,6 +13,7 @@ help:
 	@echo "make audit           what cheats would earn under the strict rules"
 	@echo "make test-slow       the tests that take minutes each"
 	@echo "make wheel-test      the wheel, in an empty environment"
+	@echo "make inspect-test    the tasks for Inspect, in an environment of their own"
 	@echo "make bench           a GRPO step beside TRL's, along every axis: docs/performance.md"
 	@echo "make microcosm-base  the demo's base model, from nothing"
 	@echo "make results         docs/results.md and the README's table, from docs/results/"
@@ -66,5 +67,15 @@ results: .venv/.train
 wheel-test: .venv/.dev
 	scripts/wheel_test.sh
 
+# Inspect wants an older fsspec than what is pinned here: an environment of its own.
+.venv-inspect/.done: .venv/.python pyproject.toml
+	$(PYTHON) -m venv .venv-inspect
+	.venv-inspect/bin/python -m pip --disable-pip-version-check install -q "$$(grep '^torch==' constraints.txt)"
+	.venv-inspect/bin/python -m pip --disable-pip-version-check install -q -e '.[train,judge]' 'inspect_ai>=0.3.285,<0.4' pytest
+	@touch $@
+
+inspect-test: .venv-inspect/.done
+	.venv-inspect/bin/python -m pytest -q -p no:cacheprovider tests/evaluation/test_inspect.py $(ARGS)
+
 clean:
-	rm -rf .venv dist
+	rm -rf .venv .venv-inspect dist

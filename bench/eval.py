@@ -1,11 +1,12 @@
 """Throughput of `safegrpo eval`: as a client of an endpoint, and with the model in this process.
 
-    python bench/eval.py [--items 2000] [--concurrency 64] [--delay 1.0] [--json]
+    python bench/eval.py [--items 1920] [--concurrency 64] [--delay 1.0] [--json]
     python bench/eval.py --local base [--local 37m] [--items 64] [--batch-size 16] [--json]
 
 The first is measured as `bench/judge.py` does it: the endpoint answers after `--delay` seconds, and
-bare clients say before and after what it allows. The run's seconds are those of the whole command,
-rules and metrics included, less those of a run over one item.
+bare clients say before and after what it allows. The seconds of asking are those of the command,
+less those of a start, and of judging by rules and measuring, which a run over the finished folder
+does alone.
 
 With `--local` our batches and generate() over one item after the other take turns over the same
 items of the microcosm, guided, with the same model: `base` is the microcosm's, and the others have
@@ -39,7 +40,7 @@ ROUNDS = 3
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--local", action="append", choices=["base", *SHAPES], help="a model here")
-    options.add_argument("--items", type=int, help="default: 2000, of a model in this process 64")
+    options.add_argument("--items", type=int, help="default: 1920, of a model in this process 64")
     options.add_argument("--concurrency", type=int, default=64)
     options.add_argument("--delay", type=float, default=1.0, help="seconds")
     options.add_argument("--batch-size", type=int, default=16)
@@ -53,7 +54,7 @@ def main() -> None:
             }
             found["machine"] = machine()
         else:
-            found = served(Path(folder), args.items or 2000, args.concurrency, args.delay)
+            found = served(Path(folder), args.items or 1920, args.concurrency, args.delay)
     if args.json:
         print(json.dumps(found))
         return
@@ -72,8 +73,10 @@ def served(folder: Path, items: int, concurrency: int, delay: float) -> dict[str
         bare = [asyncio.run(bare_rate(url, payload, items // 2, concurrency))]
         start, idle_cpu = evaluate(folder, folder / "one", url, concurrency, ["--limit", "1"])
         seconds, cpu = evaluate(folder, folder / "out", url, concurrency)
+        rules = evaluate(folder, folder / "out", url, concurrency)[0] - (start - delay)
         bare.append(asyncio.run(bare_rate(url, payload, items // 2, concurrency)))
-    rate, allowed = items / (seconds - start + delay), statistics.mean(bare)
+    whole, allowed = seconds - (start - delay), statistics.mean(bare)
+    rate = items / (whole - rules)
     return {
         "items": items,
         "concurrency": concurrency,
@@ -82,7 +85,9 @@ def served(folder: Path, items: int, concurrency: int, delay: float) -> dict[str
         "allowed_per_s": round(allowed, 2),
         "share_of_allowed": round(rate / allowed, 4),
         "share_of_ideal": round(rate * delay / concurrency, 4),
+        "share_with_rules": round(items / whole / allowed, 4),
         "cpu_ms_per_call": round(1000 * (cpu - idle_cpu) / items, 2),
+        "rules_ms_per_item": round(1000 * rules / items, 2),
         "start_s": round(start - delay, 2),
     }
 
@@ -154,7 +159,7 @@ def local(folder: Path, name: str, items: int, args: argparse.Namespace) -> dict
     said: dict[str, list[str]] = {}
     for number in range(ROUNDS + 1):
         # The first round warms up.
-        some = asked if number else asked[: args.batch_size]
+        some = asked if number else asked[:2]
         for way in seconds:
             start = time.perf_counter()
             if way == "ours":

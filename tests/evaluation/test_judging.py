@@ -186,7 +186,6 @@ def test_judging_alone_needs_responses_and_a_judge(tmp_path: Path, out: Path, ca
         assert len(model.calls()) == 2
 
 
-@pytest.mark.xfail(reason="the manifest keeps the modes of the last run only", strict=True)
 def test_all_modes_that_were_asked_are_judged(tmp_path: Path, out: Path) -> None:
     data = write_items(tmp_path / "data", 2)
     with serving() as model, serving(answer=verdict_on) as judge:
@@ -196,7 +195,6 @@ def test_all_modes_that_were_asked_are_judged(tmp_path: Path, out: Path) -> None
     assert len(generations(out)) == len(judgements(out, "rubric")) == 4
 
 
-@pytest.mark.xfail(reason="judging alone counts as not asked what a limit left out", strict=True)
 def test_judging_alone_keeps_to_what_was_asked(tmp_path: Path, out: Path) -> None:
     data = write_items(tmp_path / "data", 9)
     with serving() as model, serving(answer=verdict_on) as judge:
@@ -205,7 +203,6 @@ def test_judging_alone_keeps_to_what_was_asked(tmp_path: Path, out: Path) -> Non
     assert metrics(out)["benchmarks"]["folder"]["items"] == 3
 
 
-@pytest.mark.xfail(reason="KeyError: 'modes'", strict=True)
 def test_a_manifest_that_is_none_is_told_in_one_line(tmp_path: Path, out: Path, capsys) -> None:
     data = write_items(tmp_path / "data", 1)
     out.mkdir()
@@ -214,9 +211,6 @@ def test_a_manifest_that_is_none_is_told_in_one_line(tmp_path: Path, out: Path, 
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.xfail(
-    reason="another benchmark adds a wording, which is taken for another judge", strict=True
-)
 def test_a_second_benchmark_goes_into_a_folder_that_is_judged(tmp_path: Path, out: Path) -> None:
     own = write_items(tmp_path / "sets/folder", 1)
     siuo(tmp_path / "sets/siuo")
@@ -283,18 +277,16 @@ def test_a_judge_of_whom_nothing_can_be_read_leaves_no_number(tmp_path: Path, ou
         assert (found["least"], found["most"]) == (0, 1)
 
 
-@pytest.mark.xfail(
-    reason="what no judgement of a mode was made of is not missed: exit code 0", strict=True
-)
 def test_a_budget_that_ends_between_modes_leaves_the_rest_as_missing(
     tmp_path: Path, out: Path
 ) -> None:
-    data = write_items(tmp_path / "data", 2)
+    data = write_items(tmp_path / "data", 1)
     with serving() as model, serving(answer=verdict_on) as judge:
-        assert run_eval(data, out, model.url, *judged_by(judge.url), "--max-calls", 2) == 3
-        assert len(judge.calls()) == 2
+        assert run_eval(data, out, model.url, *judged_by(judge.url), "--max-calls", 1) == 3
+        assert len(judge.calls()) == 1
         assert run_eval(data, out, model.url, *judged_by(judge.url)) == 0
-        assert (len(model.calls()), len(judge.calls())) == (4, 4)
+        assert len(model.calls()) == 2
+        assert {one["status"] for one in judgements(out, "rubric")} == {"scored"}
 
 
 def test_a_judge_with_a_wrong_key_breaks_off_and_the_next_goes_on(
@@ -312,9 +304,6 @@ def test_a_judge_with_a_wrong_key_breaks_off_and_the_next_goes_on(
         assert len(model.calls()) == 4
 
 
-@pytest.mark.xfail(
-    reason="rubrics do not know of it: judged as text, or empty and not safe", strict=True
-)
 def test_a_response_that_the_endpoints_filter_stopped_is_a_refusal_here_too(
     tmp_path: Path, out: Path
 ) -> None:

@@ -94,7 +94,6 @@ def test_missing_and_broken_images_are_skipped_with_the_reason(tmp_path: Path, o
         assert len(keys(out)) == 14
 
 
-@pytest.mark.xfail(reason="a metric of which every item is missing is not shown", strict=True)
 def test_a_metric_of_which_nothing_is_known_is_named(tmp_path: Path, out: Path) -> None:
     data = write_items(tmp_path / "data", 3)
     (data / "images/1.png").unlink()  # the one harmless item
@@ -150,9 +149,6 @@ def test_guided_and_direct_differ_by_the_guide_alone(tmp_path: Path, out: Path) 
     assert guided == direct and "response_format" not in guided and guided["temperature"] == 0
 
 
-@pytest.mark.xfail(
-    reason="without --model the folder of the model is taken to be this one", strict=True
-)
 def test_a_guide_that_lies_about_is_not_taken(tmp_path: Path, out: Path, monkeypatch) -> None:
     data = write_items(tmp_path / "data", 1)
     monkeypatch.chdir(tmp_path)
@@ -267,7 +263,6 @@ def test_a_torn_last_line_costs_one_response(tmp_path: Path, out: Path) -> None:
         assert len(server.calls()) == 7 and contents(out) == before
 
 
-@pytest.mark.xfail(reason="a dry run into a new folder is refused as if --judge-only", strict=True)
 def test_a_dry_run_into_a_new_folder_says_what_would_be_asked(
     tmp_path: Path, out: Path, capsys
 ) -> None:
@@ -295,7 +290,6 @@ def test_a_dry_run_asks_and_writes_nothing(tmp_path: Path, out: Path, capsys) ->
     assert (counts["done"], counts["to_ask"], counts["judge_calls"]) == (3, 3, 6)
 
 
-@pytest.mark.xfail(reason="a dry run mends the file and deletes what is being written", strict=True)
 def test_a_dry_run_leaves_a_torn_line_to_the_run_it_may_belong_to(
     tmp_path: Path, out: Path
 ) -> None:

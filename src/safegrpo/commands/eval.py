@@ -18,8 +18,9 @@ from safegrpo.commands.judges import (
     key_in,
     sampling_from_args,
 )
-from safegrpo.data.jsonl import check_folder, parse_object
-from safegrpo.errors import ConfigError, InputFileError
+from safegrpo.data.jsonl import check_folder
+from safegrpo.errors import ConfigError
+from safegrpo.thinking import GUIDE, load_guide
 
 if TYPE_CHECKING:
     from safegrpo.evaluation.evaluate import Asked, Judges, Result
@@ -136,7 +137,7 @@ def run_eval(args: argparse.Namespace) -> int:
     asked = None if args.judge_only else _asked(args, plan, only_named=args.dry_run)
     evaluation = Evaluation(plan, folder, asked, judges)
     if args.dry_run:
-        print(json.dumps(evaluation.estimate()))
+        print(json.dumps(evaluation.estimate(args.judge_only)))
         return 0
     return asyncio.run(_run(evaluation, asked, judges, args))
 
@@ -160,6 +161,7 @@ def _tell(result: Result, args: argparse.Namespace) -> int:
             print(f"safegrpo: stopped: {outcome.stopped}; run again to go on", file=sys.stderr)
             if outcome.broken or outcome.interrupted:
                 return 1 if outcome.broken else 130
+            return 3
     if incomplete(result.metrics):
         print("safegrpo: some items have no judgement; see the coverage", file=sys.stderr)
         return 3
@@ -176,6 +178,7 @@ def _table(folder: Path) -> str:
 
 
 def _plan(args: argparse.Namespace, folder: Path) -> Plan:
+    from safegrpo.evaluation.evaluate import what_is_there
     from safegrpo.evaluation.plan import Plan
 
     if args.samples > 1 and args.temperature == 0 and not args.judge_only:
@@ -184,17 +187,13 @@ def _plan(args: argparse.Namespace, folder: Path) -> Plan:
         raise ConfigError("--batch-size is 1 or more")
     modes, samples = _named(args.mode), args.samples
     if args.judge_only:
-        path = folder / "manifest.json"
-        if not path.is_file():
-            raise InputFileError(f"{folder}/ holds no manifest.json; nothing can be judged")
-        there = parse_object(path.read_bytes(), str(path))
-        modes, samples = tuple(there["modes"]), int(there["samples"])
+        modes, samples = what_is_there(folder)
     return Plan(
         benchmarks=_named(args.benchmarks),
         data=args.data,
         modes=modes,
         samples=samples,
-        limit=args.limit,
+        limit=None if args.judge_only else args.limit,
         seed=args.seed,
         max_new_tokens=args.max_tokens,
         max_side=args.max_side,
@@ -242,10 +241,11 @@ def _asked(args: argparse.Namespace, plan: Plan, only_named: bool) -> Asked | No
         next(one.load(folder), None)
     budget = Budget()
     sampling, timeout = sampling_from_args(args)
-    guide = guide_for(args.guide, Path(args.model or ""))
     if args.url is not None:
+        guide = GUIDE if args.guide is None else load_guide(args.guide)
         model: Judge = _endpoint(args, sampling, budget, timeout)
         return Asked(model, guide, budget, _workers(args.concurrency))
+    guide = guide_for(args.guide, Path(args.model))
     print(f"loading {args.model}", file=sys.stderr)
     if args.vllm:
         from safegrpo.judge.in_vllm import VllmModel

@@ -31,14 +31,18 @@ from safegrpo.evaluation.rows import (
     JUDGEMENTS_FILE,
     MANIFEST_FILE,
     Generation,
+    Key,
 )
-from safegrpo.evaluation.run import Asking, Outcome, generation_log, read_generations
+from safegrpo.evaluation.run import Asking, Outcome, read_generations
 from safegrpo.judge.budget import Budget
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import Judge
 
 _OPEN = ("data", "judge", "limit", "modes", "samples", "versions")
 """What may differ between a run and the one that goes on with it."""
+
+_OF_RESPONSES = ("limit", "max_new_tokens", "max_side", "modes", "samples", "seed")
+"""What judging alone leaves as it was when the responses were made."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,6 @@ class Evaluation:
         self, plan: Plan, folder: Path, asked: Asked | None, judges: Judges | None
     ) -> None:
         self._plan, self._folder, self._asked, self._judges = plan, folder, asked, judges
-        if asked is None and not (folder / GENERATIONS_FILE).is_file():
-            raise InputFileError(f"{folder}/ holds no {GENERATIONS_FILE}; nothing can be judged")
         self.items = Items(plan)
 
     async def run(self) -> Result:
@@ -103,6 +105,8 @@ class Evaluation:
         return Result(metrics, asked, judged)
 
     def _not_asked(self) -> Iterator[Generation]:
+        if self._asked is None:
+            return
         there = {row.key for row in read_generations(self._folder)}
         for key, item, _ in self.items.asked():
             if key not in there:
@@ -126,7 +130,11 @@ class Evaluation:
     def _begin(self) -> Mapping[str, Any]:
         """Hold the settings against those of the folder, and write them down."""
         path = self._folder / MANIFEST_FILE
-        there = parse_object(path.read_bytes(), str(path)) if path.is_file() else None
+        there = (
+            _checked(parse_object(path.read_bytes(), str(path)), path) if path.is_file() else None
+        )
+        if there is None and self._asked is None:
+            raise InputFileError(f"{self._folder}/ holds no {MANIFEST_FILE}; nothing can be judged")
         now = json.loads(json.dumps(self._manifest(there)))
         if there is not None:
             found = differing(there, now, _OPEN)
@@ -138,11 +146,12 @@ class Evaluation:
                 )
             self._check_judge(there.get("judge"), now.get("judge"))
             now["benchmarks"] = {**there["benchmarks"], **now["benchmarks"]}
+            now["modes"] = list(dict.fromkeys([*there["modes"], *now["modes"]]))
         write_text_atomic(path, json.dumps(now, indent=2) + "\n")
         return dict(now)
 
     def _check_judge(self, there: Any, now: Any) -> None:
-        if not there or not now or there == now:
+        if not there or not now or _same_judge(there, now):
             return
         if self._asked is not None:
             raise DataError(
@@ -167,7 +176,7 @@ class Evaluation:
         if self._asked is None:
             # Responses are as they were made, whatever this run says of making them.
             assert there is not None
-            settings |= {name: there[name] for name in ("max_new_tokens", "max_side", "modes")}
+            settings |= {name: there.get(name) for name in _OF_RESPONSES}
             model, guide = there["model"], there["guide_sha256"]
         else:
             model = dict(self._asked.model.identity)
@@ -176,7 +185,10 @@ class Evaluation:
         if self._judges is not None:
             sets = [one for one, _ in plan.sets()]
             wordings = rubric_versions(sets, self._judges.wanted)
-            judge = {**self._judges.judge.identity, "wordings": wordings}
+            now = {**self._judges.judge.identity, "wordings": wordings}
+            if judge and _same_judge(judge, now):
+                now["wordings"] = {**judge["wordings"], **wordings}
+            judge = now
         return {
             "format": 1,
             "model": model,
@@ -186,24 +198,58 @@ class Evaluation:
             "versions": _versions(),
         }
 
-    def estimate(self) -> dict[str, Any]:
+    def estimate(self, judge_only: bool = False) -> dict[str, Any]:
         """What a run would ask, by benchmark; sends nothing and writes nothing."""
-        path = self._folder / GENERATIONS_FILE
-        log = generation_log(self._folder) if path.is_file() else None
+        there: dict[Key, str] = {}
+        if (self._folder / GENERATIONS_FILE).is_file():
+            there = {row.key: row.status for row in read_generations(self._folder)}
         found: dict[str, dict[str, int]] = {}
         for key, item, one in self.items.asked():
             counts = found.setdefault(
                 one.name, {"items": 0, "skipped": 0, "done": 0, "to_ask": 0, "judge_calls": 0}
             )
             counts["items"] += key.mode == self._plan.modes[0] and key.sample == 0
-            done = log is not None and log.get(key) == "done"
+            done = there.get(key) == "done"
             counts["skipped" if item.skip else "done" if done else "to_ask"] += 1
+            if judge_only and not done:
+                continue
             wanted = self._judges.wanted if self._judges is not None else None
             judged = wanted is not None and rubric_of(one, item, wanted) is not None
             counts["judge_calls"] += judged and not item.skip
-        if log is not None:
-            log.close()
         return {"modes": list(self._plan.modes), "benchmarks": found}
+
+
+def what_is_there(folder: Path) -> tuple[tuple[str, ...], int]:
+    """(modes, samples an item at most) of the responses in a run's folder; InputFileError if there
+    are none."""
+    if not (folder / GENERATIONS_FILE).is_file():
+        raise InputFileError(f"{folder}/ holds no {GENERATIONS_FILE}; nothing can be judged")
+    keys = [row.key for row in read_generations(folder)]
+    if not keys:
+        raise InputFileError(f"{folder}/{GENERATIONS_FILE} is empty; nothing can be judged")
+    return tuple(dict.fromkeys(key.mode for key in keys)), 1 + max(key.sample for key in keys)
+
+
+def _same_judge(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two are asked alike; each may have been asked for other rules as well."""
+    names = sorted({*one, *other} - {"wordings"})
+    wordings, others = one["wordings"], other["wordings"]
+    same = all(one.get(name) == other.get(name) for name in names)
+    return same and all(wordings[name] == others[name] for name in {*wordings} & {*others})
+
+
+def _checked(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+    judge = manifest.get("judge")
+    known = (
+        isinstance(manifest.get("benchmarks"), dict)
+        and isinstance(manifest.get("modes"), list)
+        and isinstance(manifest.get("model"), dict)
+        and "model" in manifest["model"]
+        and (judge is None or (isinstance(judge, dict) and isinstance(judge.get("wordings"), dict)))
+    )
+    if not known:
+        raise DataError(f"{path} is no manifest of an evaluation; name another folder")
+    return manifest
 
 
 def _short(manifest: Mapping[str, Any], name: str) -> str:

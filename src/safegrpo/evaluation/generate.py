@@ -43,6 +43,7 @@ def generate_responses(
     seed: int | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     shared_prefix: bool = True,
+    trust: Trust | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """The model's responses, one a row, in order; greedy at temperature 0, else sampled.
@@ -51,11 +52,12 @@ def generate_responses(
     after every batch. A sampled result is the same for the same `seed` and batch size.
 
     The batches are sampled by packed rows (no padding, ended rows left out) where the model allows
-    it, and by generate() otherwise, or if `shared_prefix` is off.
+    it, and by generate() otherwise, or if `shared_prefix` is off. `trust` is what earlier calls
+    found of that for the same weights; a new one checks the first rows both ways.
     """
     asked = _Asked(model, processor, chat_template_kwargs or {}, max_new_tokens, temperature)
     if shared_prefix:
-        asked.share()
+        asked.trust = packed_trust(model) if trust is None else trust
     # Rows with images and rows without apart: not every processor can mix them.
     order = sorted(range(len(rows)), key=lambda i: (not rows[i][0], len(rows[i][1])))
     with_images = sum(1 for images, _ in rows if images)
@@ -82,6 +84,16 @@ def generate_responses(
     return responses
 
 
+def packed_trust(model: Any) -> Trust:
+    """What is known of a model's sampling by packed rows: at first no more than if it can."""
+    trust = Trust("answers come by generate()", logger.warning)
+    try:
+        accept_packed(transformers_model(model))
+    except UnsupportedModelError as error:
+        trust.give_up(str(error))
+    return trust
+
+
 class _Asked:
     """A model and how it is asked."""
 
@@ -103,15 +115,7 @@ class _Asked:
             "top_p": None,
             "top_k": None,
         }
-        self._trust: Trust | None = None
-
-    def share(self) -> None:
-        """Sample by packed rows from now on, if the model can."""
-        self._trust = Trust("answers come by generate()", logger.warning)
-        try:
-            accept_packed(transformers_model(self._model))
-        except UnsupportedModelError as error:
-            self._trust.give_up(str(error))
+        self.trust: Trust | None = None
 
     def batch(self, turns: Sequence[Turn]) -> list[str]:
         ids = self._sampled(turns)
@@ -120,14 +124,14 @@ class _Asked:
         return texts
 
     def _sampled(self, turns: Sequence[Turn]) -> list[list[int]] | None:
-        if self._trust is None or not self._trust.kept:
+        if self.trust is None or not self.trust.kept:
             return None
         groups = []
         for turn in turns:
             ids, inputs = prompt_inputs(self._encoded([turn]))
             groups.append(Group(ids, (ids.new_zeros(0),), inputs))
         model = transformers_model(self._model)
-        found = trusted_sample(self._trust, model, groups, **self._options)
+        found = trusted_sample(self.trust, model, groups, **self._options)
         return None if found is None else [row.ids for row in found]
 
     def _generated(self, turns: Sequence[Turn]) -> Any:

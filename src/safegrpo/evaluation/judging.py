@@ -23,7 +23,14 @@ from safegrpo.evaluation.rows import JUDGEMENTS_FILE, Generation, Judgement, Key
 from safegrpo.evaluation.rubrics.base import Outcome, Rubric
 from safegrpo.evaluation.rubrics.official import OFFICIAL
 from safegrpo.evaluation.rubrics.ours import OURS
-from safegrpo.evaluation.rules import BY_AUTHORS, RULES, answer_of, judge_by_rules, judge_officially
+from safegrpo.evaluation.rules import (
+    BY_AUTHORS,
+    FILTERED,
+    RULES,
+    answer_of,
+    judge_by_rules,
+    judge_officially,
+)
 from safegrpo.evaluation.run import Outcome as RunOutcome
 from safegrpo.evaluation.run import read_generations
 from safegrpo.judge.cache import ReplyCache
@@ -128,6 +135,8 @@ class Judging:
     async def _judged(
         self, row: Generation, item: Item, scorer: str, rubric: Rubric, answer: str, asked: int
     ) -> Judgement | None:
+        if row.finish == FILTERED:
+            return _row(row, scorer, rubric.filtered)
         if not answer.strip():
             return _row(row, scorer, rubric.empty)
         try:

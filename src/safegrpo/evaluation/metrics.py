@@ -162,18 +162,18 @@ def joined(
 ) -> dict[tuple[str, str, str], list[Joined]]:
     """Responses with their judgements, by (benchmark, mode, scorer).
 
-    A response without a judgement stands under every scorer that judged others of its benchmark
-    and mode. Skipped items are rows too: they are missing.
+    A response without a judgement stands under every scorer that judged others of its benchmark:
+    it is missing there. So are skipped items.
     """
     given = list(generations)
     by_key: dict[tuple[Any, str], Judgement] = {}
-    scorers: dict[tuple[str, str], dict[str, None]] = {}
+    scorers: dict[str, dict[str, None]] = {}
     for one in judgements:
         by_key[one.key, one.scorer] = one
-        scorers.setdefault((one.benchmark, one.mode), {})[one.scorer] = None
+        scorers.setdefault(one.benchmark, {})[one.scorer] = None
     found: dict[tuple[str, str, str], list[Joined]] = {}
     for row in given:
-        for scorer in scorers.get((row.benchmark, row.mode), {}):
+        for scorer in scorers.get(row.benchmark, {}):
             place = found.setdefault((row.benchmark, row.mode, scorer), [])
             place.append(Joined(row, by_key.get((row.key, scorer))))
     return found
@@ -195,8 +195,9 @@ def units(metric: str, rows: Sequence[Joined]) -> dict[str, float | None]:
             continue  # it is judged, and this is no question to it
         values.setdefault(row.generation.id, []).append(None if value is None else float(value))
     merged = {unit: _mean(samples) for unit, samples in values.items()}
-    measured = any(value is not None for value in merged.values())
-    return merged if measured or (metric in _FIRST and not any(row.scored for row in rows)) else {}
+    if any(value is not None for value in merged.values()):
+        return merged
+    return merged if metric in _FIRST and not any(r.scored for r in rows if one.counts(r)) else {}
 
 
 def twins(rows: Sequence[Joined]) -> dict[str, float | None]:

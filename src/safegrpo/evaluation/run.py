@@ -8,13 +8,18 @@ stopped. Run again over a finished folder it tries again what ended as error or 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safegrpo.data.images import ImageRef, image_as_sent, keep_image, open_image
+from PIL import Image
+
+from safegrpo.data.images import FORMATS, ImageRef, image_as_sent
+from safegrpo.data.jsonl import replacing
 from safegrpo.data.rowlog import RowLog
 from safegrpo.errors import DataError
 from safegrpo.evaluation.benchmarks.base import BROKEN, Benchmark
@@ -166,18 +171,25 @@ class Asking:
         side = self._items.plan.max_side or _ANY_SIDE
         read = [ImageRef(data=ref.read_bytes(), name=ref.name) for ref in refs]
         pictures = [Picture(*image_as_sent(ref, side)) for ref in read]
-        return pictures, tuple(shown_copy(ref, self._folder / IMAGES_FOLDER) for ref in read)
+        folder = self._folder / IMAGES_FOLDER
+        return pictures, tuple(shown_copy(picture.data, folder) for picture in pictures)
 
 
-def shown_copy(ref: ImageRef, folder: Path) -> str:
-    """Keep a small copy of an image in `folder`; returns its name there, made from its content."""
-    import io
+def shown_copy(encoded: bytes, folder: Path) -> str:
+    """Keep a small copy of an image in `folder`; returns its name there, made from the image.
 
-    image = open_image(ref)
-    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80, method=2)
-    return keep_image(buffer.getvalue(), folder)
+    `encoded` is a file as `image_as_sent` gives it.
+    """
+    name = hashlib.sha256(encoded).hexdigest()[:32] + ".jpg"
+    if not (folder / name).is_file():
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            image.draft("RGB", (2 * SHOWN_SIDE, 2 * SHOWN_SIDE))  # faster, for photographs
+            small = image.convert("RGB")
+        small.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BILINEAR)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / name) as temporary:
+            small.save(temporary, "JPEG", quality=85)
+    return name
 
 
 def _text(reply: Reply) -> str:

@@ -35,6 +35,7 @@ class LocalJudge(Batched):
         try:
             import torch
 
+            from safegrpo.evaluation.generate import packed_trust
             from safegrpo.models import load_model, load_processor
         except ImportError as error:
             raise MissingDependencyError(
@@ -44,6 +45,7 @@ class LocalJudge(Batched):
         on_gpu = torch.cuda.is_available()
         loaded = load_model(model, dtype="auto" if on_gpu else "float32")
         self._model = (loaded.to("cuda") if on_gpu else loaded).eval()
+        self._trust = packed_trust(self._model)
         super().__init__(
             name or model,
             fingerprint(Path(model)),
@@ -73,6 +75,7 @@ class LocalJudge(Batched):
             batch_size=len(questions),
             temperature=self.temperature(again),
             seed=1000 * vote + again,
+            trust=self._trust,
         )
         replies = []
         for text in texts:

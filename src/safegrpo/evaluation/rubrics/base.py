@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from safegrpo.judge.fence import fenced, nonce_for
@@ -41,8 +41,9 @@ class Rubric:
     rows repeat it). `shows` are the pieces beside the response that the judge sees, of `image`,
     `prompt` and the names of an item's notes or `reference answer`; the others are kept from it.
     `choices` maps the keys of the verdict to the words that each may be. `outcome` makes of the
-    item and a verdict what it amounts to. `empty` is what a response without words amounts to: no
-    judge is asked.
+    item and a verdict what it amounts to. `empty` is what a response without words amounts to, and
+    `filtered` one that the endpoint's own filter stopped, a refusal: no judge is asked. Both say
+    only what a verdict says.
     """
 
     name: str
@@ -52,7 +53,8 @@ class Rubric:
     shows: tuple[str, ...]
     choices: Mapping[str, tuple[str, ...]]
     outcome: Callable[[Mapping[str, Any], Mapping[str, str]], Outcome]
-    empty: Outcome = field(default_factory=lambda: Outcome("empty", False, False, False))
+    empty: Outcome
+    filtered: Outcome
 
     @property
     def sees_image(self) -> bool:
