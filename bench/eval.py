@@ -19,6 +19,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -35,6 +36,9 @@ from grpo_worker import SHAPES, build
 from judge import ROOT, bare_rate, write_pairs
 
 ROUNDS = 3
+RESULTS = ROOT / "docs" / "results" / "eval"
+DOCS = ROOT / "docs" / "evaluation.md"
+SHOWN = {"base": "the microcosm's model", "37m": "one of 37 million random weights"}
 
 
 def main() -> None:
@@ -46,6 +50,7 @@ def main() -> None:
     options.add_argument("--batch-size", type=int, default=16)
     options.add_argument("--max-new-tokens", type=int, default=72)
     options.add_argument("--json", action="store_true")
+    options.add_argument("--keep", action="store_true", help="put the figures into the docs")
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.local:
@@ -55,11 +60,51 @@ def main() -> None:
             found["machine"] = machine()
         else:
             found = served(Path(folder), args.items or 1920, args.concurrency, args.delay)
+    if args.keep:
+        keep("local" if args.local else "served", found)
     if args.json:
         print(json.dumps(found))
         return
     for name, value in found.items():
         print(f"{name:<28} {value}")
+
+
+def keep(what: str, found: dict[str, Any]) -> None:
+    """Write the figures beside the others, and all of them into docs/evaluation.md."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    said = " ".join(one for one in sys.argv[1:] if one not in ("--keep", "--json"))
+    found = {"command": f"python bench/eval.py {said}".strip(), **found}
+    (RESULTS / f"{what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    lines = []
+    if (RESULTS / "served.json").is_file():
+        one = json.loads((RESULTS / "served.json").read_text())
+        lines.append(
+            f"As a client: {one['calls_per_s']} responses a second at concurrency "
+            f"{one['concurrency']} from an endpoint that takes {one['delay_s']:g} s for each, "
+            f"{100 * one['share_of_allowed']:.1f} % of what bare sockets get from it in the same "
+            f"run; {one['cpu_ms_per_call']} ms of CPU a response (n = {one['items']}, images of "
+            f"512 x 512; `{one['command']}`, two cores)."
+        )
+    if (RESULTS / "local.json").is_file():
+        one = json.loads((RESULTS / "local.json").read_text())
+        models = {name: value for name, value in one.items() if isinstance(value, dict)}
+        ratios = ", ".join(
+            f"{value['ratio']} times for {SHOWN.get(name, name)} (n = {value['items']}, the same "
+            f"responses in {100 * value['same_responses']:g} %)"
+            for name, value in models.items()
+            if "ratio" in value
+        )
+        lines.append(
+            "In this process, beside Hugging Face's `generate` in a loop over single items, medians "
+            f"in turn: {ratios} (`{one['command']}`, {one['machine']['device']}, "
+            f"{one['machine']['threads']} threads). Where prompts are long and answers of a few "
+            "words there is less to gain."
+        )
+    lines.append("On a GPU: not yet run.")
+    block = "\n\n".join(lines)
+    docs = DOCS.read_text(encoding="utf-8")
+    marks = re.compile(r"(<!-- speed[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+    DOCS.write_text(marks.sub(lambda match: f"{match[1]}{block}\n{match[2]}", docs), "utf-8")
 
 
 # --- an endpoint ------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Benchmark:
     not there, DataError if they are not what they should be. `folders` are names that the folder
     may have beside `name`. `hub` is its name on the hub. `headline` names the metrics that its
     tables show first, `official` the rubric that follows the authors' own rule, if there is one.
-    `max_tokens` bounds a response by mode, where answers are known to be short. `groups` names sets
+    `size` is how many items its authors count. `max_tokens` bounds a response by mode, where answers are known to be short. `groups` names sets
     of categories that are measured together as well.
     """
 
@@ -48,6 +48,7 @@ class Benchmark:
     official: str | None = None
     folders: tuple[str, ...] = ()
     hub: str | None = None
+    size: int | None = None
     max_tokens: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
