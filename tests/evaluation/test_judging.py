@@ -23,6 +23,7 @@ from eval_runs import (
 from judge.fault_server import user_text
 
 from safegrpo.cli import main
+from safegrpo.evaluation.rubrics.official import OFFICIAL
 from safegrpo.judge import endpoint
 
 HARMFUL = {"behavior": "compliance", "harmful": "yes", "helpful": "0"}
@@ -365,3 +366,58 @@ def test_a_number_of_another_question_is_no_key_to_this_one(tmp_path: Path, out:
     ):
         assert run_eval(data, out, model.url, *judged_by(judge.url), "--mode", "direct") == 3
     assert [row["status"] for row in judgements(out, "rubric")] == ["unparseable"]
+
+
+# --- what lies in a folder is of one kind -----------------------------------------------------
+
+
+def test_judgements_of_other_responses_do_not_count(tmp_path: Path, out: Path) -> None:
+    data = write_items(tmp_path / "data", 2)
+    with serving() as model, serving(answer=verdict_on) as judge:
+        assert run_eval(data, out, model.url, "--name", "m", *judged_by(judge.url)) == 0
+    assert len(judgements(out, "rubric")) == 4
+    (out / "generations.jsonl").unlink()
+    with serving(answer=lambda payload: "I cannot help with that.") as model:
+        assert run_eval(data, out, model.url, "--name", "m") == 0
+    assert judgements(out, "rubric") == []
+
+
+def test_another_judge_replaces_what_it_judges_and_no_more(tmp_path: Path, out: Path) -> None:
+    own = write_items(tmp_path / "sets/folder", 1)
+    siuo(tmp_path / "sets/siuo")
+
+    def answer(payload):
+        said = {"safe": "yes", "effective": "very"}
+        return verdict_on(payload, **(VERDICT if "item-0" in user_text(payload) else said))
+
+    words = ["eval", "--data", str(own.parent), "-o", str(out)]
+    with serving() as model, serving(answer=answer) as judge:
+        asked = ["--url", model.url, "--key-env", "MODEL_KEY", "--model", "model"]
+        both = [*words, "--benchmarks", "folder,siuo", *asked, *judged_by(judge.url)]
+        assert main(both) == 0
+        other = ["--benchmarks", "folder", "--judge-only", *judged_by(judge.url, "other")]
+        assert main([*words, *other]) == 0
+    found = metrics(out)["benchmarks"]
+    assert found["folder"]["modes"]["direct"]["scorers"]["rubric"]["judge"] == "other"
+    assert found["siuo"]["modes"]["direct"]["scorers"]["official"]["judge"] == "judge"
+
+
+def test_questions_with_a_key_are_not_missing_beside_a_judge(tmp_path: Path, out: Path) -> None:
+    data = write_items(tmp_path / "data", 2)
+    rows = (data / "items.jsonl").read_text().splitlines()
+    keyed = {"id": "q", "image": "images/0.png", "prompt": "item-q how many?", "answer": "5"}
+    (data / "items.jsonl").write_text("\n".join([*rows, json.dumps(keyed)]))
+    with serving() as model, serving(answer=verdict_on) as judge:
+        assert run_eval(data, out, model.url, *judged_by(judge.url)) == 0
+    scorers = metrics(out)["benchmarks"]["folder"]["modes"]["direct"]["scorers"]
+    assert "accuracy" in scorers["rules"]["metrics"]
+    assert "accuracy" not in scorers["rubric"]["metrics"]
+
+
+def test_numbers_that_judges_write_with_a_point_are_read(tmp_path: Path) -> None:
+    asked = OFFICIAL["mmvet"]
+    for said, score in (("1.0", 1.0), ("0.0", 0.0), (0, 0.0), ("0.50", 0.5), (0.7, 0.7)):
+        assert asked.read({}, {"reason": "", "score": said}).score == score
+    for said in ("2", "high", None, True):
+        with pytest.raises(ValueError):
+            asked.read({}, {"reason": "", "score": said})

@@ -241,7 +241,7 @@ def test_another_set_of_items_does_not_go_into_the_same_folder(
         assert run_eval(write_items(tmp_path / "data", 2), out, server.url) == 0
         assert run_eval(write_items(tmp_path / "more", 3), out, server.url) == 2
         assert len(server.calls()) == 4
-    assert "(benchmark folder differ" in capsys.readouterr().err
+    assert "(the items of folder differ" in capsys.readouterr().err
 
 
 def test_a_set_may_move(tmp_path: Path, out: Path) -> None:
@@ -321,3 +321,44 @@ def test_keys_are_in_nothing_that_is_written(
     for what in (told.encode(), *contents(out).values()):
         assert MODEL_KEY.encode() not in what and JUDGE_KEY.encode() not in what
     assert "upstream refused" in told  # what held it was shown, without it
+
+
+# --- nothing that was wanted is forgotten -----------------------------------------------------
+
+
+def test_what_an_end_kept_from_being_asked_is_missing_later(tmp_path: Path, out: Path) -> None:
+    data = write_items(tmp_path / "data", 4)
+    same = ("--name", "same")
+    with serving() as server:
+        gone = server.url
+    assert run_eval(data, out, gone, "--mode", "guided", "--timeout", 1, *same) == 1
+    with serving() as server:
+        assert run_eval(data, out, server.url, "--mode", "direct", *same) == 3
+    guided = metrics(out)["benchmarks"]["folder"]["modes"]["guided"]
+    assert guided["errors"] == 4
+    safety = guided["scorers"]["rules"]["metrics"]["safety"]
+    assert (safety["n"], safety["items"], safety["coverage"]) == (0, 2, 0)
+
+
+def test_an_item_that_has_changed_is_asked_anew(tmp_path: Path, out: Path, capsys) -> None:
+    data = write_items(tmp_path / "data", 3)
+    with serving() as server:
+        assert run_eval(data, out, server.url) == 0
+        text = (data / "items.jsonl").read_text()
+        (data / "items.jsonl").write_text(text.replace("item-1 how do", "item-1 how may"))
+        assert run_eval(data, out, server.url) == 0
+        assert len(server.calls()) == 6 + 2
+    assert "2 responses are to items that have changed" in capsys.readouterr().err
+    prompts = [row["item"]["prompt"] for row in generations(out)]
+    assert sum("how may" in prompt for prompt in prompts) == 2
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path, out: Path) -> None:
+    data, precious = write_items(tmp_path / "data", 1), tmp_path / "precious"
+    precious.write_text("mine")
+    out.mkdir()
+    (out / "manifest.json").write_text("{}")
+    (out / "lock").symlink_to(precious)
+    with serving() as server:
+        assert run_eval(data, out, server.url) == 2
+    assert precious.read_text() == "mine"

@@ -181,4 +181,5 @@ def test_what_the_material_says_stays_inside_its_fence(cache, attack) -> None:
         return await verdict(judge, asked, Rating.from_reply, cache, "item")
 
     found = with_server(use, answer=obedient)
-    assert found.value.scores["visual"] == 9
+    # Without a number no object counts beside one like it in the material.
+    assert found.value is None if '{"visual"' in attack else found.value.scores["visual"] == 9

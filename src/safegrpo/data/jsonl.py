@@ -193,12 +193,19 @@ def write_text_atomic(path: str | Path, text: str) -> None:
 def locked(path: Path) -> Iterator[None]:
     """This process alone, until it ends in whatever way; DataError if another is at work."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    try:
+        # A link that somebody put there is not followed.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise DataError(f"{path} cannot be locked: {error.strerror}") from error
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DataError(f"another run is at work in {path.parent}/") from error
         yield
+    finally:
+        os.close(lock)
 
 
 def check_folder(folder: Path, ours: Sequence[str], command: str) -> None:

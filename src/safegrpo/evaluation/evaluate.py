@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from safegrpo.errors import DataError, InputFileError
 from safegrpo.evaluation.judging import (
     Judging,
     Scorer,
+    forget_judgements,
     judge_all_by_rules,
     rubric_of,
     rubric_versions,
@@ -28,9 +29,7 @@ from safegrpo.evaluation.plan import Items, Plan, differing, near
 from safegrpo.evaluation.results import write_metrics
 from safegrpo.evaluation.rows import (
     GENERATIONS_FILE,
-    JUDGEMENTS_FILE,
     MANIFEST_FILE,
-    Generation,
     Key,
 )
 from safegrpo.evaluation.run import Asking, Outcome, read_generations
@@ -38,7 +37,7 @@ from safegrpo.judge.budget import Budget
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import Judge
 
-_OPEN = ("data", "judge", "limit", "modes", "samples", "versions")
+_OPEN = ("data", "judges", "limit", "modes", "samples", "versions")
 """What may differ between a run and the one that goes on with it."""
 
 _OF_RESPONSES = ("limit", "max_new_tokens", "max_side", "modes", "samples", "seed")
@@ -99,18 +98,8 @@ class Evaluation:
                 asked = await self._ask(self._asked)
             if asked is None or not asked.interrupted:
                 judged = await self._judge()
-            judge = (manifest.get("judge") or {}).get("model")
-            name = str(manifest["model"]["model"])
-            metrics = write_metrics(self._folder, name, judge, self._not_asked())
+            metrics = write_metrics(self._folder, str(manifest["model"]["model"]))
         return Result(metrics, asked, judged)
-
-    def _not_asked(self) -> Iterator[Generation]:
-        if self._asked is None:
-            return
-        there = {row.key for row in read_generations(self._folder)}
-        for key, item, _ in self.items.asked():
-            if key not in there:
-                yield Generation(*key, "error", item.known(), problem="not asked")
 
     async def _ask(self, asked: Asked) -> Outcome:
         progress = Progress(len(self.items.keys), asked.budget, [asked.model])
@@ -140,26 +129,26 @@ class Evaluation:
             found = differing(there, now, _OPEN)
             if found:
                 raise DataError(
-                    f"{self._folder}/ holds a run of another setting ({', '.join(found)} differ: "
-                    f"{_short(there, found[0])} there, {_short(now, found[0])} now); name another "
-                    "folder"
+                    f"{self._folder}/ holds a run of another setting ({', '.join(found)} differ"
+                    f"{_both(there, now, found[0])}); name another folder"
                 )
-            self._check_judge(there.get("judge"), now.get("judge"))
+            self._check_judges(there.get("judges") or {}, now["judges"])
             now["benchmarks"] = {**there["benchmarks"], **now["benchmarks"]}
             now["modes"] = list(dict.fromkeys([*there["modes"], *now["modes"]]))
         write_text_atomic(path, json.dumps(now, indent=2) + "\n")
         return dict(now)
 
-    def _check_judge(self, there: Any, now: Any) -> None:
-        if not there or not now or _same_judge(there, now):
-            return
-        if self._asked is not None:
+    def _check_judges(self, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Judgements by another judge go, if judging alone was asked for; else DataError."""
+        others = [name for name in there if name in now and not _same_judge(there[name], now[name])]
+        if others and self._asked is not None:
             raise DataError(
-                f"{self._folder}/ was judged otherwise ({_short(there, 'model')} there); to judge "
-                "its responses anew: --judge-only"
+                f"{self._folder}/ was judged otherwise ({others[0]} by "
+                f"{_short(there[others[0]], 'model')}); to judge its responses anew: --judge-only"
             )
-        # What was replied stays in the cache; the rows are of the judge that is named.
-        (self._folder / JUDGEMENTS_FILE).unlink(missing_ok=True)
+        if others:
+            # What was replied stays in the cache; the rows are of the judge that is named.
+            forget_judgements(self._folder, others)
 
     def _manifest(self, there: Mapping[str, Any] | None) -> dict[str, Any]:
         plan = self._plan
@@ -181,20 +170,20 @@ class Evaluation:
         else:
             model = dict(self._asked.model.identity)
             guide = hashlib.sha256(self._asked.guide.encode()).hexdigest()
-        judge = there.get("judge") if there is not None else None
-        if self._judges is not None:
-            sets = [one for one, _ in plan.sets()]
-            wordings = rubric_versions(sets, self._judges.wanted)
+        judges = dict((there or {}).get("judges") or {})
+        for one, _ in plan.sets() if self._judges is not None else []:
+            assert self._judges is not None
+            wordings = rubric_versions(one, self._judges.wanted)
             now = {**self._judges.judge.identity, "wordings": wordings}
-            if judge and _same_judge(judge, now):
-                now["wordings"] = {**judge["wordings"], **wordings}
-            judge = now
+            if one.name in judges and _same_judge(judges[one.name], now):
+                now["wordings"] = {**judges[one.name]["wordings"], **wordings}
+            judges[one.name] = now
         return {
             "format": 1,
             "model": model,
             "guide_sha256": guide,
             **settings,
-            "judge": judge,
+            "judges": judges,
             "versions": _versions(),
         }
 
@@ -239,23 +228,28 @@ def _same_judge(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _checked(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
-    judge = manifest.get("judge")
+    judges = manifest.get("judges", {})
     known = (
         isinstance(manifest.get("benchmarks"), dict)
         and isinstance(manifest.get("modes"), list)
         and isinstance(manifest.get("model"), dict)
         and "model" in manifest["model"]
-        and (judge is None or (isinstance(judge, dict) and isinstance(judge.get("wordings"), dict)))
+        and isinstance(judges, dict)
+        and all(isinstance(one, dict) and "wordings" in one for one in judges.values())
     )
     if not known:
         raise DataError(f"{path} is no manifest of an evaluation; name another folder")
     return manifest
 
 
+def _both(there: Mapping[str, Any], now: Mapping[str, Any], name: str) -> str:
+    if name not in there and name not in now:
+        return ""
+    return f": {_short(there, name)} there, {_short(now, name)} now"
+
+
 def _short(manifest: Mapping[str, Any], name: str) -> str:
-    name, _, part = name.partition(" ")
-    value = manifest.get("benchmarks", {}).get(part) if part else manifest.get(name)
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(manifest.get(name), ensure_ascii=False)
     return text if len(text) < 200 else text[:199] + "…"
 
 

@@ -79,7 +79,7 @@ def safegrpo(
         config=GenerateConfig(
             temperature=0.0, max_tokens=min(plan.max_new_tokens, one.max_tokens.get(mode, 1 << 30))
         ),
-        metadata={"mode": mode, "skipped": dict(skipped), "items": items.digests[benchmark]},
+        metadata={"mode": mode, "skipped": dict(skipped), "items": items.counts[benchmark]},
     )
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from safegrpo.data.images import image_as_sent
-from safegrpo.data.rowlog import RowLog
+from safegrpo.data.jsonl import replacing
+from safegrpo.data.rowlog import RowLog, placed_rows
 from safegrpo.errors import DataError
 from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.item import Item
@@ -32,7 +34,7 @@ from safegrpo.evaluation.rules import (
     judge_officially,
 )
 from safegrpo.evaluation.run import Outcome as RunOutcome
-from safegrpo.evaluation.run import read_generations
+from safegrpo.evaluation.run import item_hash, read_generations
 from safegrpo.judge.cache import ReplyCache
 from safegrpo.judge.crew import Crew
 from safegrpo.judge.progress import Progress
@@ -67,13 +69,11 @@ def rubric_of(one: Benchmark, item: Item, wanted: Scorer) -> tuple[str, Rubric] 
     return "rubric", OURS
 
 
-def rubric_versions(sets: list[Benchmark], wanted: Scorer) -> dict[str, str]:
-    """The wordings that these sets may be judged by."""
-    named = {OURS.name: OURS.version}
-    for one in sets:
-        if one.official is not None and wanted == "official":
-            named[one.official] = OFFICIAL[one.official].version
-    return dict(sorted(named.items()))
+def rubric_versions(one: Benchmark, wanted: Scorer) -> dict[str, str]:
+    """The wording that a set is judged by."""
+    if one.official is not None and (wanted == "official" or one.measures == "general ability"):
+        return {"official": OFFICIAL[one.official].version}
+    return {OURS.name: OURS.version}
 
 
 class Judging:
@@ -123,7 +123,7 @@ class Judging:
         judged = await self._judged(row, item, scorer, rubric, answer, asked)
         if judged is None:
             return
-        self._log.append({**judged.to_json(), "content": content})
+        self._log.append(replace(judged, content=content, judge=self._judge.name).to_json())
         self._count(judged.status)
         if judged.problem:
             self._crew.problems[f"{judged.status}: {judged.problem[:200]}"] += 1
@@ -135,6 +135,9 @@ class Judging:
     async def _judged(
         self, row: Generation, item: Item, scorer: str, rubric: Rubric, answer: str, asked: int
     ) -> Judgement | None:
+        if row.content and row.content != item_hash(item):
+            problem = "the item is not the one that was asked: ask it anew"
+            return Judgement(*row.key, scorer=scorer, status="skipped", problem=problem)
         if row.finish == FILTERED:
             return _row(row, scorer, rubric.filtered)
         if not answer.strip():
@@ -177,12 +180,17 @@ class _Book:
         for row in self.responses.values():
             for made in (judge_by_rules(row), judge_officially(row)):
                 if made is not None:
-                    self.log.append(made.to_json())
+                    self.log.append(replace(made, content=response_hash(row)).to_json())
 
     def finish(self) -> None:
-        """Put the judgements in the order of the responses."""
-        scorers = (RULES, "rubric", BY_AUTHORS)
-        self.log.finish((key, scorer) for key in self.responses for scorer in scorers)
+        """Put the judgements in the order of the responses; those of other responses go."""
+        wanted = []
+        for key, row in self.responses.items():
+            for scorer in (RULES, "rubric", BY_AUTHORS):
+                found = self.log.get((key, scorer))
+                if found is not None and found[2] == response_hash(row):
+                    wanted.append((key, scorer))
+        self.log.finish(wanted)
 
 
 def judge_all_by_rules(folder: Path) -> None:
@@ -205,12 +213,27 @@ def response_hash(row: Generation) -> str:
 
 def _brief(row: Mapping[str, Any]) -> tuple[tuple[Key, str], tuple[str, int, str]]:
     made = Judgement.from_json(row)
-    return (made.key, made.scorer), (made.status, made.asked, str(row.get("content") or ""))
+    return (made.key, made.scorer), (made.status, made.asked, made.content)
 
 
 def read_judgements(folder: Path) -> Iterator[Judgement]:
     """The rows of a run's judgements, in order; none where nothing was judged."""
     path = folder / JUDGEMENTS_FILE
-    if path.is_file():
-        with path.open(encoding="utf-8") as lines:
-            yield from (Judgement.from_json(json.loads(line)) for line in lines)
+    if not path.is_file():
+        return
+    last = {(r.key, r.scorer): place for place, _, r in placed_rows(path, Judgement.from_json)}
+    for place, _, row in placed_rows(path, Judgement.from_json):
+        if last[row.key, row.scorer] == place:
+            yield row
+
+
+def forget_judgements(folder: Path, benchmarks: Sequence[str]) -> None:
+    """Take out what judges, and not rules, said of responses to these benchmarks."""
+    path = folder / JUDGEMENTS_FILE
+    if not path.is_file():
+        return
+    rows = (
+        row for row in read_judgements(folder) if not (row.judge and row.benchmark in benchmarks)
+    )
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row.to_json()) + "\n" for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.item import Item
 from safegrpo.evaluation.modes import MODES
 from safegrpo.evaluation.rows import Key
+from safegrpo.judge.question import canonical_hash
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,15 @@ class Items:
     """The items of a plan, read as often as they are needed and never kept.
 
     Making one reads all of them, and checks ids: DataError if one is there twice, or there are no
-    items at all. `keys` are the responses that are wanted, in order.
+    items at all. `keys` are the responses that are wanted, in order, `counts` the items of a set,
+    `digests` a hash of their ids.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._sets = plan.sets()
         self.keys: list[Key] = []
+        self.counts: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         for one, folder in self._sets:
             ids = self._checked(one, folder)
@@ -79,17 +81,15 @@ class Items:
                     self.keys += [Key(one.name, id, mode, sample) for id in ids]
 
     def _checked(self, one: Benchmark, folder: Path) -> list[str]:
-        digest = hashlib.sha256()
         seen: set[str] = set()
         for item in one.load(folder):
             if item.id in seen:
                 raise DataError(f"{one.name}: id {quoted(item.id)} stands for two items")
             seen.add(item.id)
-            known = repr((item.id, item.prompt, item.expected, sorted(item.tags.items())))
-            digest.update(known.encode())
         if not seen:
             raise DataError(f"{one.name}: {folder}/ holds no items")
-        self.digests[one.name] = digest.hexdigest()[:16]
+        self.counts[one.name] = len(seen)
+        self.digests[one.name] = canonical_hash(sorted(seen))[:16]
         return [item.id for item in self.of(one, folder)]
 
     def of(self, one: Benchmark, folder: Path) -> Iterator[Item]:
@@ -117,11 +117,9 @@ def differing(
 
     Of `benchmarks` only those that both have are compared.
     """
-    found = []
-    for name in sorted({*before, *now} - {*open_to}):
-        one, other = before.get(name), now.get(name)
-        if name == "benchmarks" and isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += [f"benchmark {n}" for n in sorted({*one} & {*other}) if one[n] != other[n]]
-        elif one != other:
-            found.append(name)
-    return found
+    names = sorted({*before, *now} - {"benchmarks", *open_to})
+    found = [name for name in names if before.get(name) != now.get(name)]
+    sets, others = before["benchmarks"], now["benchmarks"]
+    return found + [
+        f"the items of {n}" for n in sorted({*sets} & {*others}) if sets[n] != others[n]
+    ]

@@ -14,20 +14,14 @@ from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.judging import read_judgements
 from safegrpo.evaluation.metrics import Joined, confusion, joined, measured
 from safegrpo.evaluation.rows import METRICS_FILE, Generation
-from safegrpo.evaluation.rules import RULES
 from safegrpo.evaluation.run import read_generations
 
 FORMAT = 1
 
 
-def write_metrics(
-    folder: Path, model: str, judge: str | None, not_asked: Iterable[Generation] = ()
-) -> dict[str, Any]:
-    """Measure what lies in a run's folder; leaves and returns `metrics.json`.
-
-    `not_asked` stand for responses that are wanted and not there: they are missing like others.
-    """
-    generations = [*read_generations(folder), *not_asked]
+def write_metrics(folder: Path, model: str) -> dict[str, Any]:
+    """Measure what lies in a run's folder; leaves and returns `metrics.json`."""
+    generations = list(read_generations(folder))
     found = joined(generations, read_judgements(folder))
     benchmarks: dict[str, Any] = {}
     for name, rows in _grouped(generations, lambda row: row.benchmark).items():
@@ -42,9 +36,10 @@ def write_metrics(
             "licence": one.licence,
             "headline": list(one.headline),
             "items": len({row.id for row in rows}),
+            "size": one.size,
             "skipped": dict(sorted(skipped.items())),
             "modes": {
-                mode: _mode(of_mode, found, judge, one)
+                mode: _mode(of_mode, found, one)
                 for mode, of_mode in _grouped(rows, lambda row: row.mode).items()
             },
         }
@@ -57,7 +52,6 @@ def write_metrics(
 def _mode(
     rows: Sequence[Generation],
     found: Mapping[tuple[str, str, str], list[Joined]],
-    judge: str | None,
     one: Benchmark,
 ) -> dict[str, Any]:
     done = [row for row in rows if row.status == "done"]
@@ -67,28 +61,30 @@ def _mode(
         "generated": len(done),
         "errors": sum(row.status == "error" for row in rows),
         "tokens": _tokens(done),
-        "scorers": {
-            scorer: _scorer(found[*place, scorer], None if scorer == RULES else judge, one)
-            for scorer in scorers
-        },
+        "scorers": {scorer: _scorer(found[*place, scorer], one) for scorer in scorers},
     }
 
 
-def _scorer(rows: Sequence[Joined], judge: str | None, one: Benchmark) -> dict[str, Any]:
+def _scorer(rows: Sequence[Joined], one: Benchmark) -> dict[str, Any]:
     statuses = Counter(
         row.judgement.status if row.judgement is not None else "not judged"
         for row in rows
         if row.generation.status == "done"
     )
+    judges = sorted({j.judge for row in rows if (j := row.judgement) is not None and j.judge})
     found = {
         "statuses": dict(sorted(statuses.items())),
-        "judge": judge,
+        "judge": ", ".join(judges) or None,
         "metrics": measured(rows),
         "categories": _parts(rows, "category"),
         "subsets": {**_parts(rows, "subset"), **_groups(rows, one)},
         "confusion": confusion(rows),
     }
-    return {name: value for name, value in found.items() if value != {} or name == "metrics"}
+    return {
+        name: value
+        for name, value in found.items()
+        if value != {} or name in ("metrics", "statuses")
+    }
 
 
 def _parts(rows: Sequence[Joined], name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from safegrpo.errors import DataError
@@ -31,7 +31,8 @@ class Generation:
 
     `item` is what `Item.known` says. `images` are file names in the run's folder of images, small
     copies for people to look at. `finish` is how it ended (`stop`, `length`). `steps` holds what a
-    defence asked on the way, by name. Tokens are None where nobody counted them.
+    defence asked on the way, by name. Tokens are None where nobody counted them. `content` is a
+    hash of the item that was asked: of another item under the same id this is no response.
     """
 
     benchmark: str
@@ -47,6 +48,7 @@ class Generation:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     steps: Mapping[str, str] = field(default_factory=dict)
+    content: str = ""
 
     @property
     def key(self) -> Key:
@@ -73,7 +75,8 @@ class Judgement:
     `refused`: it declines. `useful`: it helps with what is harmless in the question. `correct`: it
     gives the right answer. `score` is from 0 to 1. Each is None where the scorer does not say.
     `tags` are those that the response states, `well_formed` and `faults` its format (guided ones).
-    `asked` counts a judge's replies.
+    `judge` is who was asked (empty: nobody), and `asked` counts the replies. `content` is a hash of
+    what was judged, the item and the response.
     """
 
     benchmark: str
@@ -94,7 +97,9 @@ class Judgement:
     faults: tuple[str, ...] = ()
     reason: str = ""
     problem: str = ""
+    judge: str = ""
     asked: int = 0
+    content: str = ""
 
     @property
     def key(self) -> Key:
@@ -117,11 +122,12 @@ _KEPT = ("benchmark", "id", "mode", "sample", "scorer", "status", "item")
 
 def _plain(row: Any) -> dict[str, Any]:
     """The row's fields without those that say nothing."""
-    said = asdict(row)
+    said = {one.name: getattr(row, one.name) for one in fields(row)}
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in said.items()
-        if name in _KEPT or value not in (None, "", (), {}, 0) or value is False
+        # 0 and False say something.
+        if name in _KEPT or not (value is None or value == "" or value == () or value == {})
     }
 
 
@@ -134,7 +140,8 @@ def _made(cls: type[R], row: Mapping[str, Any]) -> R:
         made = cls(**values)
         if not all(isinstance(one, str) for one in (made.benchmark, made.id, made.mode)):
             raise TypeError("benchmark, id and mode are texts")
-        int(made.sample)
+        if isinstance(made.sample, bool) or not isinstance(made.sample, int):
+            raise TypeError("sample is a whole number")
     except (TypeError, ValueError) as error:
         raise DataError(f"no such row: {error}") from error
     return made

@@ -6,6 +6,7 @@ whatever rules the model was trained under.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from safegrpo.thinking import TAG_NAMES, ParsedResponse, direct_answer, parse
 
 RULES, BY_AUTHORS = "rules", "official"
 GUIDED = "guided"
+_BESIDE = {"text_between", "text_after_answer", "answer_in_thinking"}
+_ANSWER_MARK = re.compile(r"</?answer>", re.IGNORECASE)
 FILTERED = "content_filter"
 """How a response ends that an endpoint's own filter stopped: a refusal, though nobody wrote it."""
 
@@ -24,12 +27,19 @@ FILTERED = "content_filter"
 def answer_of(response: str, mode: str) -> tuple[str, ParsedResponse | None]:
     """(the part of a response that a user would read, how a guided one parses).
 
-    A guided response without a readable answer is judged by all that it says, so that a broken
-    format can hide neither a refusal nor a harmful answer.
+    A broken format can hide neither a refusal nor a harmful answer: where anything is said beside
+    the answer, or before it by what is no thinking, all of it is judged. (A chain of tags that was
+    never marked as thinking is the thinking of a model that does not know the marks.)
     """
-    parsed = parse(response, "strict") if mode == GUIDED else None
-    answer = parsed.answer if parsed is not None else None
-    return direct_answer(response) if answer is None else answer, parsed
+    if mode != GUIDED:
+        return direct_answer(response), None
+    parsed = parse(response, "strict")
+    codes = {fault.code for fault in parsed.faults}
+    stated = any(parsed.tags[name] for name in TAG_NAMES)
+    beside = codes & _BESIDE or ("missing_think_close" in codes and not stated)
+    if parsed.answer is not None and not beside:
+        return parsed.answer, parsed
+    return _ANSWER_MARK.sub("\n", direct_answer(response)).strip(), parsed
 
 
 def judge_by_rules(generation: Generation) -> Judgement:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -37,10 +38,14 @@ from safegrpo.judge.question import (
     Picture,
     Question,
     Reply,
+    canonical_hash,
 )
 
 PLAIN = "plain-1"
 """The version of a question that is nothing but an item's pictures and text."""
+
+NOT_ASKED = "not asked"
+"""The problem of a response that is wanted and not there yet."""
 
 SHOWN_SIDE = 320
 """Pixels of the copies that are kept for people to look at."""
@@ -64,14 +69,33 @@ class Outcome:
         return self.stopped == INTERRUPTED
 
 
-def generation_log(folder: Path) -> RowLog[Key, str]:
-    """The responses in a run's folder: key -> status."""
+class Brief(NamedTuple):
+    """What is kept in memory of a response."""
+
+    status: str
+    content: str
+
+
+def generation_log(folder: Path) -> RowLog[Key, Brief]:
+    """The responses in a run's folder."""
     return RowLog(folder / GENERATIONS_FILE, _brief)
 
 
-def _brief(row: Mapping[str, Any]) -> tuple[Key, str]:
+def _brief(row: Mapping[str, Any]) -> tuple[Key, Brief]:
     made = Generation.from_json(row)
-    return made.key, made.status
+    return made.key, Brief(made.status, made.content)
+
+
+def item_hash(item: Item) -> str:
+    """16 hexadecimal digits made of what is known of an item; of images that are files by their
+    names and sizes, which is quick."""
+    images = [
+        [ref.name, ref.path.stat().st_size]
+        if ref.path is not None and ref.path.is_file()
+        else [ref.name, hashlib.sha256(ref.data or b"").hexdigest()]
+        for ref in item.images
+    ]
+    return canonical_hash([item.known(), images])[:16]
 
 
 class Asking:
@@ -98,6 +122,7 @@ class Asking:
         """Ask for what has no response yet; see `Crew.over`."""
         self._log = generation_log(self._folder)
         try:
+            self._note_wanted()
             await self._crew.over(self._items.asked(), workers, self._work)
         finally:
             wanted = {*self._items.keys}
@@ -106,11 +131,27 @@ class Asking:
             self._log.finish([*self._items.keys, *kept])
         return Outcome(dict(self._statuses), self._crew.stopped, self._crew.broken)
 
+    def _note_wanted(self) -> None:
+        """A row for each response that is wanted, until it is there: whatever becomes of this run,
+        nothing that was wanted is missing in what is measured later."""
+        changed = 0
+        for key, item, _ in self._items.asked():
+            content = item_hash(item)
+            before = self._log.get(key)
+            if before is None or before.content != content:
+                changed += before is not None and before.status == "done"
+                blank = Generation(*key, "error", item.known(), problem=NOT_ASKED, content=content)
+                self._log.append(blank.to_json())
+        if changed:
+            print(
+                f"{changed} responses are to items that have changed: asked anew", file=sys.stderr
+            )
+
     async def _work(self, wanted: Wanted) -> None:
         key, item, one = wanted
         before = self._log.get(key)
-        if before == "done" or self._crew.stopped:
-            self._count(before or "not asked", before=True)
+        if (before is not None and before.status == "done") or self._crew.stopped:
+            self._count(before.status if before is not None else NOT_ASKED, before=True)
             return
         row = await self._row(key, item, one)
         if row is None:
@@ -125,26 +166,29 @@ class Asking:
         self._progress.add(status, before=before)
 
     async def _row(self, key: Key, item: Item, one: Benchmark) -> Generation | None:
-        known = item.known()
+        known, content = item.known(), item_hash(item)
         if item.skip:
             problem = f"{item.skip}: {item.problem}" if item.problem else item.skip
-            return Generation(*key, status="skipped", item=known, problem=problem)
+            return Generation(*key, "skipped", known, problem=problem, content=content)
         if problem := self._refused(item.prompt):
-            return Generation(*key, status="skipped", item=known, problem=problem)
+            return Generation(*key, "skipped", known, problem=problem, content=content)
         try:
             pictures, shown = await asyncio.to_thread(self._prepared, item.images)
         except DataError as error:
-            return Generation(*key, status="skipped", item=known, problem=f"{BROKEN}: {error}")
+            problem = f"{BROKEN}: {error}"
+            return Generation(*key, "skipped", known, problem=problem, content=content)
         talk = Conversation(self._ask(key, one))
         try:
             reply = await respond(key.mode, talk, pictures, item.prompt, self._guide)
         except CallError as error:
             if self._crew.interrupted:
                 return None  # what an interrupt kept from being asked is no error
-            return Generation(*key, status="error", item=known, problem=str(error), images=shown)
+            return Generation(
+                *key, "error", known, problem=str(error), images=shown, content=content
+            )
         except (BudgetSpentError, JudgeError) as error:
             self._crew.stop(error)
-            self._count("not asked")
+            self._count(NOT_ASKED)
             return None
         return Generation(
             *key,
@@ -156,6 +200,7 @@ class Asking:
             prompt_tokens=talk.prompt_tokens,
             completion_tokens=talk.completion_tokens,
             steps=talk.steps,
+            content=content,
         )
 
     def _ask(self, key: Key, one: Benchmark) -> Callable[[Sequence[Picture], str], Any]:

@@ -15,7 +15,7 @@ from random import Random
 from statistics import NormalDist
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a rate, as (low, high) in [0, 1]; (0, 1) when nothing was counted.
 
     Unlike p ± z·se it stays inside [0, 1] and keeps a width at 0/n and n/n. `successes` may be a

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import BudgetSpentError, Judge, JudgeError
+from safegrpo.terminal import printable
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ class Crew:
             self._restore(loop)
         self._progress.close()
         for problem, count in self.problems.most_common(3):
-            print(f"{count} times {problem}", file=sys.stderr)
+            print(f"{count} times {printable(problem)}", file=sys.stderr)
         if self._failure is not None:
             raise self._failure
 

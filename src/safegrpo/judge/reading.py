@@ -74,12 +74,16 @@ def _unnumbered(text: str, material: str) -> dict[str, Any]:
     if any(classify(part).label == "refusal" for part in (before, after) if part.strip()):
         raise ValueError("a refusal beside the object")
     given = _number_in(value)
-    if value in _quotable(material) or (given and given in material.lower()):
-        raise ValueError("an object that stands in the material")
+    keys = {*value} - {NUMBER, "reason"}
+    if any(keys & {*quoted} for quoted in _quotable(material)) or (
+        given and given in material.lower()
+    ):
+        raise ValueError("an object like one that stands in the material")
     return value
 
 
 def _quotable(material: str) -> list[dict[str, Any]]:
+    """The objects in the material: a judge may quote one in words of its own."""
     return [one.value for one in _objects(material[:READ_CHARACTERS], inside=True)]
 
 

@@ -34,8 +34,8 @@ class Benchmark:
     not there, DataError if they are not what they should be. `folders` are names that the folder
     may have beside `name`. `hub` is its name on the hub. `headline` names the metrics that its
     tables show first, `official` the rubric that follows the authors' own rule, if there is one.
-    `size` is how many items its authors count. `max_tokens` bounds a response by mode, where answers are known to be short. `groups` names sets
-    of categories that are measured together as well.
+    `size` is how many items its authors count. `max_tokens` bounds a response by mode, where
+    answers are known to be short. `groups` names sets of categories that are measured together too.
     """
 
     name: str

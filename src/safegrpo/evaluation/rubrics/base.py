@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from safegrpo.judge.fence import fenced, nonce_for
 from safegrpo.judge.question import Picture, Question
 from safegrpo.judge.reading import NUMBER
 
+_DECIMAL = re.compile(r"\d{1,3}(\.\d{1,9})?", re.ASCII)
 _REASON = 600  # characters of a reason that are kept
 
 _FENCES = """\
@@ -113,6 +115,8 @@ def _word(value: object, name: str, words: Sequence[str]) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = f"{value:g}"
     said = value.strip().lower() if isinstance(value, str) else ""
+    if _DECIMAL.fullmatch(said):
+        said = f"{float(said):g}"  # "1.0" and "0.50" are "1" and "0.5"
     if said not in words:
         raise ValueError(f"{name} is missing or none of {', '.join(words)}")
     return said
