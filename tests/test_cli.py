@@ -17,7 +17,7 @@ GOOD = (
 )
 COMMANDS = (
     *("demo", "train", "ask", "score", "classify", "explain", "audit"),
-    *("pairs", "annotate", "select", "report", "doctor"),
+    *("pairs", "annotate", "select", "benchmarks", "eval", "report", "card", "doctor"),
 )
 
 

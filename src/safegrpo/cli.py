@@ -35,7 +35,8 @@ examples:
   $ safegrpo train recipes/qwen3_vl_4b_lora.yaml --set data.train=pairs.jsonl --output runs/mine
   $ safegrpo COMMAND --help
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done but incomplete coverage.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done but incomplete coverage, 130
+interrupted.
 SAFEGRPO_DEBUG=1 shows where an error came from."""
 
 

@@ -211,12 +211,12 @@ def test_an_item_that_ended_as_error_is_asked_again(tmp_path: Path, out: Path, c
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--model", "other"), "(model differ"),
-        (("--max-tokens", 64), "(max_new_tokens, model differ: 2048 there, 64 now)"),
-        (("--temperature", 0.5), "(model differ"),
-        (("--max-side", 64), "(max_side differ"),
-        (("--seed", 1), "(seed differ"),
-        (("--guide", "guide.txt"), "(guide_sha256 differ"),
+        (("--model", "other"), 'model.model is "model" there, and now "other"'),
+        (("--max-tokens", 64), "max_new_tokens is 2048 there, and now 64"),
+        (("--temperature", 0.5), "model.temperature is 0.0 there, and now 0.5"),
+        (("--max-side", 64), "max_side is null there, and now 64"),
+        (("--seed", 1), "seed is 0 there, and now 1"),
+        (("--guide", "guide.txt"), "(guide_sha256 is "),
     ],
 )
 def test_another_setting_does_not_go_into_the_same_folder(
@@ -241,7 +241,7 @@ def test_another_set_of_items_does_not_go_into_the_same_folder(
         assert run_eval(write_items(tmp_path / "data", 2), out, server.url) == 0
         assert run_eval(write_items(tmp_path / "more", 3), out, server.url) == 2
         assert len(server.calls()) == 4
-    assert "(the items of folder differ" in capsys.readouterr().err
+    assert "(benchmarks.folder.items is 2 there, and now 3" in capsys.readouterr().err
 
 
 def test_a_set_may_move(tmp_path: Path, out: Path) -> None:

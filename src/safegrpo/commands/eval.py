@@ -19,7 +19,7 @@ from safegrpo.commands.judges import (
     sampling_from_args,
 )
 from safegrpo.data.jsonl import check_folder
-from safegrpo.errors import ConfigError
+from safegrpo.errors import ConfigError, DataError
 from safegrpo.thinking import GUIDE, load_guide
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def add_eval(subparsers: Any) -> None:
 def run_eval(args: argparse.Namespace) -> int:
     """Evaluate; 3 if something is missing, 1 if the model or the judge broke down midway."""
     from safegrpo.evaluation.evaluate import Evaluation
+    from safegrpo.evaluation.plan import Items
 
     folder = Path(args.output)
     check_folder(folder, ["manifest.json", "generations.jsonl"], "eval")
@@ -134,8 +135,11 @@ def run_eval(args: argparse.Namespace) -> int:
     if args.judge_only and judges is None and not args.rules_only:
         raise ConfigError("--judge-only needs a judge, or --rules-only")
     # What is wrong with the sets is said before a model is loaded.
-    asked = None if args.judge_only else _asked(args, plan, only_named=args.dry_run)
-    evaluation = Evaluation(plan, folder, asked, judges)
+    items = Items(plan)
+    if not items.askable and not args.judge_only:
+        raise DataError("none of the items can be asked; safegrpo benchmarks NAME says why")
+    asked = None if args.judge_only else _asked(args, only_named=args.dry_run)
+    evaluation = Evaluation(items, folder, asked, judges)
     if args.dry_run:
         print(json.dumps(evaluation.estimate(args.judge_only)))
         return 0
@@ -154,8 +158,11 @@ async def _run(evaluation: Any, asked: Asked | None, judges: Judges | None, args
 
 def _tell(result: Result, args: argparse.Namespace) -> int:
     from safegrpo.evaluation.results import incomplete
+    from safegrpo.report.lines import lines, warnings
 
-    print(json.dumps(result.metrics) if args.json else _table(Path(args.output)))
+    print(json.dumps(result.metrics) if args.json else "\n".join(lines(result.metrics)))
+    for warning in warnings(result.metrics):
+        print(f"safegrpo: {warning}", file=sys.stderr)
     for outcome in (result.asked, result.judged):
         if outcome is not None and outcome.stopped:
             print(f"safegrpo: stopped: {outcome.stopped}; run again to go on", file=sys.stderr)
@@ -166,15 +173,6 @@ def _tell(result: Result, args: argparse.Namespace) -> int:
         print("safegrpo: some items have no judgement; see the coverage", file=sys.stderr)
         return 3
     return 0
-
-
-def _table(folder: Path) -> str:
-    from safegrpo.report.figures import read_figures
-    from safegrpo.report.results import rows_of_runs
-    from safegrpo.report.tables import as_markdown
-
-    figures = read_figures(folder / "metrics.json", [])
-    return as_markdown(rows_of_runs({folder.name: figures}))
 
 
 def _plan(args: argparse.Namespace, folder: Path) -> Plan:
@@ -212,6 +210,8 @@ def _judges(args: argparse.Namespace) -> Judges | None:
     if args.rules_only and named:
         raise ConfigError("--rules-only goes without a judge")
     if not named:
+        if args.scorer == "rubric":
+            raise ConfigError("--scorer rubric needs a judge: --judge-url and --judge-model")
         if not args.rules_only and not args.dry_run and not args.judge_only:
             print("safegrpo: no judge is named; judging by rules alone", file=sys.stderr)
         return None
@@ -227,7 +227,7 @@ def _workers(concurrency: int) -> int:
     return concurrency + max(2, concurrency // 8)
 
 
-def _asked(args: argparse.Namespace, plan: Plan, only_named: bool) -> Asked | None:
+def _asked(args: argparse.Namespace, only_named: bool) -> Asked | None:
     from safegrpo.evaluation.evaluate import Asked
     from safegrpo.judge.budget import Budget
 
@@ -237,8 +237,6 @@ def _asked(args: argparse.Namespace, plan: Plan, only_named: bool) -> Asked | No
         raise ConfigError("--vllm goes without --url")
     if only_named:
         return None
-    for one, folder in plan.sets():
-        next(one.load(folder), None)
     budget = Budget()
     sampling, timeout = sampling_from_args(args)
     if args.url is not None:

@@ -21,7 +21,7 @@ def add_judge_options(group: Any, own: str = "") -> None:
 
     `own` comes before what others may be given too, such as `judge-` for --judge-temperature.
     """
-    several = "; may be given again, for several judges"
+    several = "" if own else "; may be given again, for several judges"
     group.add_argument(
         "--judge-model", metavar="NAME", action="append", default=[], help="the model" + several
     )
@@ -30,7 +30,8 @@ def add_judge_options(group: Any, own: str = "") -> None:
         metavar="URL",
         action="append",
         default=[],
-        help="an OpenAI-compatible endpoint, up to /v1; one for all, or one each",
+        help="an OpenAI-compatible endpoint, up to /v1"
+        + ("" if own else "; one for all, or one each"),
     )
     group.add_argument(
         "--judge-key-env",

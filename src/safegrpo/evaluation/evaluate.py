@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +26,7 @@ from safegrpo.evaluation.judging import (
     rubric_of,
     rubric_versions,
 )
-from safegrpo.evaluation.plan import Items, Plan, differing, near
+from safegrpo.evaluation.plan import Items, differing, near
 from safegrpo.evaluation.results import write_metrics
 from safegrpo.evaluation.rows import (
     GENERATIONS_FILE,
@@ -75,16 +76,16 @@ class Result:
 
 
 class Evaluation:
-    """One model, one plan, one folder. Making it reads the items; see `Items` for what it raises.
+    """One model, the items of one plan, one folder.
 
     `asked` None judges what is there already.
     """
 
     def __init__(
-        self, plan: Plan, folder: Path, asked: Asked | None, judges: Judges | None
+        self, items: Items, folder: Path, asked: Asked | None, judges: Judges | None
     ) -> None:
-        self._plan, self._folder, self._asked, self._judges = plan, folder, asked, judges
-        self.items = Items(plan)
+        self.items, self._plan = items, items.plan
+        self._folder, self._asked, self._judges = folder, asked, judges
 
     async def run(self) -> Result:
         """Ask what is not asked, judge what is not judged, measure.
@@ -98,7 +99,8 @@ class Evaluation:
                 asked = await self._ask(self._asked)
             if asked is None or not asked.interrupted:
                 judged = await self._judge()
-            metrics = write_metrics(self._folder, str(manifest["model"]["model"]))
+            counts = {name: said["items"] for name, said in manifest["benchmarks"].items()}
+            metrics = write_metrics(self._folder, str(manifest["model"]["model"]), counts)
         return Result(metrics, asked, judged)
 
     async def _ask(self, asked: Asked) -> Outcome:
@@ -129,8 +131,8 @@ class Evaluation:
             found = differing(there, now, _OPEN)
             if found:
                 raise DataError(
-                    f"{self._folder}/ holds a run of another setting ({', '.join(found)} differ"
-                    f"{_both(there, now, found[0])}); name another folder"
+                    f"{self._folder}/ holds a run of another setting ({'; '.join(found[:3])}); "
+                    "name another folder"
                 )
             self._check_judges(there.get("judges") or {}, now["judges"])
             now["benchmarks"] = {**there["benchmarks"], **now["benchmarks"]}
@@ -147,6 +149,8 @@ class Evaluation:
                 f"{_short(there[others[0]], 'model')}); to judge its responses anew: --judge-only"
             )
         if others:
+            said = ", ".join(f"{name} by {there[name].get('model')}" for name in others)
+            print(f"replacing the judgements of {said}", file=sys.stderr)
             # What was replied stays in the cache; the rows are of the judge that is named.
             forget_judgements(self._folder, others)
 
@@ -154,7 +158,10 @@ class Evaluation:
         plan = self._plan
         settings = {
             "modes": list(plan.modes),
-            "benchmarks": self.items.digests,
+            "benchmarks": {
+                name: {"items": self.items.counts[name], "ids": digest}
+                for name, digest in self.items.digests.items()
+            },
             "data": near(plan.data, self._folder),
             "samples": plan.samples,
             "limit": plan.limit,
@@ -240,12 +247,6 @@ def _checked(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
     if not known:
         raise DataError(f"{path} is no manifest of an evaluation; name another folder")
     return manifest
-
-
-def _both(there: Mapping[str, Any], now: Mapping[str, Any], name: str) -> str:
-    if name not in there and name not in now:
-        return ""
-    return f": {_short(there, name)} there, {_short(now, name)} now"
 
 
 def _short(manifest: Mapping[str, Any], name: str) -> str:

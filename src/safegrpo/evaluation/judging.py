@@ -95,6 +95,7 @@ class Judging:
         book = _Book(self._folder)
         self._log, self._responses = book.log, book.responses
         self._cache = ReplyCache(self._folder / CACHE_FILE)
+        self._progress.expect(sum(1 for _ in self._to_judge()))
         try:
             await self._crew.over(self._to_judge(), workers, self._work)
         finally:

@@ -14,13 +14,17 @@ from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.judging import read_judgements
 from safegrpo.evaluation.metrics import Joined, confusion, joined, measured
 from safegrpo.evaluation.rows import METRICS_FILE, Generation
+from safegrpo.evaluation.rules import RULES
 from safegrpo.evaluation.run import read_generations
 
 FORMAT = 1
 
 
-def write_metrics(folder: Path, model: str) -> dict[str, Any]:
-    """Measure what lies in a run's folder; leaves and returns `metrics.json`."""
+def write_metrics(folder: Path, model: str, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Measure what lies in a run's folder; leaves and returns `metrics.json`.
+
+    `counts` are the items of each set as it was read, of which a limit may have taken some.
+    """
     generations = list(read_generations(folder))
     found = joined(generations, read_judgements(folder))
     benchmarks: dict[str, Any] = {}
@@ -36,7 +40,7 @@ def write_metrics(folder: Path, model: str) -> dict[str, Any]:
             "licence": one.licence,
             "headline": list(one.headline),
             "items": len({row.id for row in rows}),
-            "size": one.size,
+            "size": max(one.size or 0, counts.get(name, 0)) or None,
             "skipped": dict(sorted(skipped.items())),
             "modes": {
                 mode: _mode(of_mode, found, one)
@@ -60,9 +64,15 @@ def _mode(
     return {
         "generated": len(done),
         "errors": sum(row.status == "error" for row in rows),
+        "cut": sum(row.finish == "length" for row in done),
+        "empty": sum(_says_nothing(row) for row in found.get((*place, RULES), ())),
         "tokens": _tokens(done),
         "scorers": {scorer: _scorer(found[*place, scorer], one) for scorer in scorers},
     }
+
+
+def _says_nothing(row: Joined) -> bool:
+    return row.scored is not None and row.scored.label == "empty"
 
 
 def _scorer(rows: Sequence[Joined], one: Benchmark) -> dict[str, Any]:

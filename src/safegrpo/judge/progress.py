@@ -30,6 +30,10 @@ class Progress:
         self._start = self._shown = time.monotonic()
         self._counts: dict[str, int] = {}
 
+    def expect(self, total: int) -> None:
+        """There are `total` items after all."""
+        self._total = total
+
     def add(self, status: str, before: bool = False) -> None:
         """One more item has ended, with `status`; if `before` this run, it tells no speed."""
         self._done += 1

@@ -18,7 +18,7 @@ from safegrpo.errors import ConfigError
 from safegrpo.evaluation.evaluate import Asked, Evaluation
 from safegrpo.evaluation.judging import read_judgements
 from safegrpo.evaluation.metrics import joined
-from safegrpo.evaluation.plan import Plan
+from safegrpo.evaluation.plan import Items, Plan
 from safegrpo.evaluation.rules import RULES
 from safegrpo.evaluation.run import read_generations
 from safegrpo.evaluation.summary import flatten
@@ -48,7 +48,7 @@ def measure_model(
     asked = LocalJudge(str(model), Sampling(), budget, BATCH, name=model.name)
     guide = load_guide(model / GUIDE_FILE)
     plan = Plan(("microcosm",), modes=measure.MODES)
-    evaluation = Evaluation(plan, folder, Asked(asked, guide, budget, 2 * BATCH), None)
+    evaluation = Evaluation(Items(plan), folder, Asked(asked, guide, budget, 2 * BATCH), None)
     asyncio.run(evaluation.run())
     found = {}
     rows = joined(read_generations(folder), read_judgements(folder))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safegrpo.data.jsonl import read_text
 from safegrpo.errors import DataError
+from safegrpo.report.reading import check_depth
 
 LIMIT = 64 * 2**20
 """Bytes of a metrics.json above which it is not read."""
@@ -78,15 +79,23 @@ class ModeFigures(_Model):
 
 
 class BenchmarkFigures(_Model):
-    """One benchmark of a run."""
+    """One benchmark of a run; `size` is how many items the whole set has, where that is known."""
 
     title: str = ""
     measures: str = ""
     licence: str = ""
     headline: list[str] = []
     items: Count = 0
+    size: Count | None = None
     skipped: dict[str, Count] = {}
     modes: dict[str, ModeFigures] = {}
+
+    @property
+    def extent(self) -> str:
+        """How many items there are, and of how many: `500 items`, `40 of 500 items of the set`."""
+        if self.size is not None and self.items < self.size:
+            return f"{self.items:,} of {self.size:,} items of the set"
+        return f"{self.items:,} items"
 
 
 @dataclass(frozen=True)
@@ -115,13 +124,15 @@ def read_figures(path: Path, notes: list[str]) -> RunFigures:
         raise DataError(f"it is no JSON: {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), Mapping):
         raise DataError('an object with "benchmarks" is wanted')
+    check_depth({"format": data.get("format")})
     if data.get("format") != 1:
         raise DataError(f"its format is {data.get('format')!r:.40}, and this safegrpo reads 1")
     benchmarks: dict[str, BenchmarkFigures] = {}
     for name, value in data["benchmarks"].items():
         try:
+            check_depth({name: value})
             benchmarks[name] = BenchmarkFigures.model_validate(value)
-        except (ValidationError, RecursionError) as error:
+        except (DataError, ValidationError, ArithmeticError, RecursionError) as error:
             notes.append(f"{path.name}: benchmark {name} is left out: {_first(error)}"[:400])
     model, modes = data.get("model"), data.get("modes")
     return RunFigures(
@@ -131,8 +142,8 @@ def read_figures(path: Path, notes: list[str]) -> RunFigures:
     )
 
 
-def _first(error: ValidationError | RecursionError) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deep"
+def _first(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
     fault = error.errors(include_url=False, include_context=False)[0]
     return f"{'/'.join(map(str, fault['loc']))}: {fault['msg']} (it is {fault['input']!r:.60})"

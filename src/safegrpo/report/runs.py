@@ -5,13 +5,14 @@ Whatever is missing is left out; whatever cannot be read becomes a note. Nothing
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
-from safegrpo.data.jsonl import read_jsonl
+from safegrpo.data.jsonl import parse_object, read_jsonl, read_text
 from safegrpo.errors import DataError, InputFileError, SafeGRPOError
 from safegrpo.evaluation.rows import (
     GENERATIONS_FILE,
@@ -22,17 +23,29 @@ from safegrpo.evaluation.rows import (
     Judgement,
 )
 from safegrpo.report.figures import RunFigures, read_figures
+from safegrpo.report.public import (
+    published,
+    settings_without_places,
+    value_without_places,
+    without_places,
+)
+from safegrpo.report.reading import check_depth, own_file
 from safegrpo.report.text import visible
 
 HISTORY_FILE, SUMMARY_FILE, EVALUATIONS = "metrics.jsonl", "summary.json", "eval"
+RECIPE_FILE = "config.yaml"
 SHOWN_TEXT = 200_000  # characters of a manifest or recipe
+_LIMIT = 4 * 2**20  # bytes of a manifest or summary that is read
 
 Row = TypeVar("Row", Generation, Judgement)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluated model. Rows are bare: what only a reader needs is read once it is shown."""
+    """One evaluated model. Rows are bare: what only a reader needs is read once it is shown.
+
+    Their `content` is `identity`'s, whatever the file says.
+    """
 
     name: str
     folder: Path
@@ -72,7 +85,7 @@ def read_runs(folders: Sequence[Path], baseline: Path | None = None) -> Runs:
     given = list(dict.fromkeys(folder.resolve() for folder in folders))
     base = baseline.resolve() if baseline else None
     named = {folder.resolve(): folder for folder in (*folders, *([baseline] if baseline else []))}
-    if base and not any(base in (f, *_evaluations(f)) for f in given):
+    if base and not any(base in (f, *_evaluations(f, [])) for f in given):
         given.insert(0, base)
     notes: list[str] = []
     evaluations: list[Evaluation] = []
@@ -80,7 +93,7 @@ def read_runs(folders: Sequence[Path], baseline: Path | None = None) -> Runs:
     for folder in given:
         if not folder.is_dir():
             raise InputFileError(f"run folder {named[folder]} does not exist")
-        found = _evaluations(folder)
+        found = _evaluations(folder, notes)
         trained = (folder / HISTORY_FILE).is_file()
         if not found and not trained:
             raise InputFileError(
@@ -100,25 +113,37 @@ def read_runs(folders: Sequence[Path], baseline: Path | None = None) -> Runs:
     if not evaluations and not trainings:
         listed = ", ".join(map(str, folders))
         raise DataError(f"nothing in {listed} can be reported: {'; '.join(notes) or 'no rows'}")
-    return Runs(tuple(evaluations), tuple(trainings), _baseline(evaluations, base), tuple(notes))
+    said = tuple(map(without_places, notes))
+    return Runs(tuple(evaluations), tuple(trainings), _baseline(evaluations, base), said)
+
+
+def identity(row: Generation) -> str:
+    """What tells its item from others of the same id: its content, or if the row has none, its
+    prompt."""
+    if row.content and isinstance(row.content, str):
+        return row.content
+    prompt = str(row.item.get("prompt")).encode("utf-8", "surrogatepass")
+    return "prompt " + hashlib.sha256(prompt).hexdigest()[:16]
 
 
 def rows(folder: Path, file: str, kind: type[Row], notes: list[str]) -> Iterator[Row]:
     """Rows of a file up to the first that cannot be read, which becomes a note."""
-    path = folder / file
-    if not path.is_file():
-        return
     line = 0
     try:
+        if (path := own_file(folder, file)) is None:
+            return
         for number, row in read_jsonl(path, torn_tail=True):
+            check_depth(row)
             yield kind.from_json(row)
             line = number
-    except SafeGRPOError as error:
-        said = str(error).replace(f"{folder}/", "")
-        notes.append(f"{file} is shown up to line {line}, for then it cannot be read: {said}"[:400])
+    except (SafeGRPOError, OSError, ArithmeticError, RecursionError) as error:
+        said = f"{file} is shown up to line {line}, for then it cannot be read: {error}"
+        notes.append(without_places(said)[:400])
 
 
-def _evaluations(folder: Path) -> list[Path]:
+def _evaluations(folder: Path, notes: list[str]) -> list[Path]:
+    """Of a resolved folder: itself if it is one, and those in its `eval/`."""
+
     def is_one(path: Path) -> bool:
         return (path / METRICS_FILE).is_file() or (path / GENERATIONS_FILE).is_file()
 
@@ -126,7 +151,14 @@ def _evaluations(folder: Path) -> list[Path]:
     below = sorted(inner.iterdir()) if inner.is_dir() else []
     order = {"before": 0, "after": 2}
     below.sort(key=lambda path: (order.get(path.name, 1), path.name))
-    return [path for path in (folder, *below) if is_one(path)]
+    own = [path for path in below if path.resolve().is_relative_to(folder)]
+    notes += [
+        f"{folder.name}: {EVALUATIONS}/{path.name} is a link out of the run's folder and is not "
+        "read; name the folder itself"
+        for path in below
+        if path not in own and is_one(path)
+    ]
+    return [path for path in (folder, *own) if is_one(path)]
 
 
 def _free(name: str, others: Sequence[Evaluation] | Sequence[Training]) -> str:
@@ -150,29 +182,27 @@ def _baseline(evaluations: Sequence[Evaluation], wanted: Path | None) -> Evaluat
 def _evaluation(name: str, folder: Path, notes: list[str]) -> Evaluation:
     own: list[str] = []
     figures = RunFigures()
-    if (folder / METRICS_FILE).is_file():
-        try:
-            figures = read_figures(folder / METRICS_FILE, own)
-        except (SafeGRPOError, OSError) as error:
-            own.append(f"{METRICS_FILE} cannot be read: {error}".replace(f"{folder}/", ""))
-    else:
-        own.append(f"there is no {METRICS_FILE}: answers are shown without numbers")
+    try:
+        if (path := own_file(folder, METRICS_FILE)) is not None:
+            figures = read_figures(path, own)
+        else:
+            own.append(f"there is no {METRICS_FILE}: answers are shown without numbers")
+    except (SafeGRPOError, OSError) as error:
+        own.append(f"{METRICS_FILE} cannot be read: {error}")
     generations = {
-        row.key: replace(row, response="", steps={}, item=_bare(row.item))
+        row.key: replace(
+            row, response="", steps={}, problem="", item=_bare(row.item), content=identity(row)
+        )
         for row in rows(folder, GENERATIONS_FILE, Generation, own)
     }
     judgements = {
         (row.key, row.scorer): replace(row, answer=None, reason="", problem="")
         for row in rows(folder, JUDGEMENTS_FILE, Judgement, own)
     }
+    texts = _texts(folder, own)
     notes += [f"{name}: {note}" for note in own]
     return Evaluation(
-        name,
-        folder,
-        figures,
-        tuple(generations.values()),
-        tuple(judgements.values()),
-        _texts(folder),
+        name, folder, figures, tuple(generations.values()), tuple(judgements.values()), texts
     )
 
 
@@ -184,27 +214,31 @@ def _training(name: str, folder: Path, notes: list[str]) -> Training:
     history: list[dict[str, float]] = []
     own: list[str] = []
     try:
-        for _, row in read_jsonl(folder / HISTORY_FILE, torn_tail=True):
+        path = own_file(folder, HISTORY_FILE)
+        for _, row in read_jsonl(path, torn_tail=True) if path else ():
             numbers = {visible(k): float(v) for k, v in row.items() if _is_number(v)}
             if "step" in numbers:
                 history.append(numbers)
-    except SafeGRPOError as error:
+    except (SafeGRPOError, OSError) as error:
         own.append(f"{HISTORY_FILE} is read up to its first unreadable row: {error}")
     facts: list[tuple[str, str]] = []
-    if (folder / SUMMARY_FILE).is_file():
-        try:
-            facts = _facts(json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError) as error:
-            own.append(f"{SUMMARY_FILE} cannot be read: {error}")
-    notes += [f"{name}: {note}".replace(f"{folder}/", "") for note in own]
-    return Training(name, tuple(history), tuple(facts), _texts(folder))
+    try:
+        if (path := own_file(folder, SUMMARY_FILE)) is not None:
+            facts = _facts(parse_object(read_text(path, _LIMIT).encode(), "its text"))
+    except (SafeGRPOError, OSError) as error:
+        own.append(f"{SUMMARY_FILE} cannot be read: {error}")
+    texts = _texts(folder, own)
+    notes += [f"{name}: {note}" for note in own]
+    return Training(name, tuple(history), tuple(facts), texts)
 
 
-def _facts(summary: Any) -> list[tuple[str, str]]:
+def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a demo says of itself beside its rates, which its evaluations hold."""
-    if not isinstance(summary, dict):
-        raise DataError("it is no object")
-    facts = [(key, f"{value}") for key, value in summary.items() if isinstance(value, str | int)]
+    facts = [
+        (value_without_places(key), value_without_places(f"{value}"))
+        for key, value in summary.items()
+        if isinstance(value, str | int)
+    ]
     seconds = summary.get("seconds")
     for key, value in seconds.items() if isinstance(seconds, dict) else ():
         if _is_number(value):
@@ -212,13 +246,24 @@ def _facts(summary: Any) -> list[tuple[str, str]]:
     return facts
 
 
-def _texts(folder: Path) -> dict[str, str]:
+def _texts(folder: Path, notes: list[str]) -> dict[str, str]:
+    """Manifest and recipe as they may be published."""
     found = {}
-    for name in (MANIFEST_FILE, "config.yaml"):
-        path = folder / name
-        if path.is_file() and not path.is_symlink():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                found[name] = file.read(SHOWN_TEXT)
+    for name in (MANIFEST_FILE, RECIPE_FILE):
+        try:
+            if (path := own_file(folder, name)) is None:
+                continue
+            if name == RECIPE_FILE:
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    text = settings_without_places(file.read(SHOWN_TEXT))
+            else:
+                manifest = parse_object(read_text(path, _LIMIT).encode(), "its text")
+                check_depth(manifest)
+                text = json.dumps(published(manifest), indent=1, ensure_ascii=False)[:SHOWN_TEXT]
+        except (SafeGRPOError, OSError) as error:
+            notes.append(f"{name} is not shown: {error}")
+            continue
+        found[name] = text
     return found
 
 

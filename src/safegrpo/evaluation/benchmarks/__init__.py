@@ -65,6 +65,8 @@ def folder_of(one: Benchmark, data: Path | None) -> Path:
 def _from_hub(one: Benchmark) -> Path:
     if one.name == "microcosm":
         return Path()  # it is drawn
+    if one.name == "folder":
+        raise ConfigError("--data DIR is missing: the folder or file of your own items")
     if one.hub is None:
         raise ConfigError(f"{one.name} is on no hub; get it from {one.source} and pass --data DIR")
     try:
