@@ -103,9 +103,9 @@ def test_it_says_how_each_number_was_made(tmp_path: Path) -> None:
         "- Date: `2026-01-02`",
         "- Command: `safegrpo eval --url=URL --data sets`",
         "12.5 [2.0, 47.0] n = 8, 80.0 % known: 10.0 to 30.0",
-        "`scored 8, error 2`",
-        "`model j, wording 2`",
-        "| `run` | `The FigStep` | `jailbreak defence` | `MIT` | 11 | `image missing 1` |",
+        "| scored 8, error 2 |",
+        "| model j, wording 2 |",
+        "| run | The FigStep | jailbreak defence | MIT | 11 | image missing 1 |",
     ):
         assert said in card, said
 
@@ -115,6 +115,30 @@ def test_places_stay_out_of_it(tmp_path: Path) -> None:
     for place in ("secret", "10.1.2.3", "MY_KEY", str(tmp_path)):
         assert place not in card
     assert card.split("---\n", 2)[2].strip().startswith("# `mine`")
+
+
+def test_a_part_of_a_set_is_told_as_one(tmp_path: Path) -> None:
+    assert "| MIT | 11 of 500 |" in card_of(evaluation(tmp_path / "run", size=500))
+
+
+@pytest.mark.parametrize("form", [list, lambda inner: {"a": inner}])
+def test_values_nested_too_deep_are_left_out_and_named(tmp_path: Path, form: Any) -> None:
+    deep: Any = 1
+    for _ in range(900):
+        deep = [deep] if form is list else form(deep)
+    manifest = MANIFEST | {"judge": deep, "seed": deep}
+    card = card_of(evaluation(tmp_path / "run", manifest=manifest))
+    assert "Not read: `manifest.json: judge is left out: it is nested deeper than" in card
+    assert "Date: `2026-01-02`" in card
+
+
+def test_a_file_that_is_a_link_out_of_the_run_is_not_read(tmp_path: Path) -> None:
+    folder, other = evaluation(tmp_path / "run"), evaluation(tmp_path / "other")
+    for name in ("manifest.json", "metrics.json"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(other / name)
+        with pytest.raises(DataError, match=f"{name} is a link out of the run"):
+            read_evaluated(folder)
 
 
 def test_it_says_what_was_not_measured(tmp_path: Path) -> None:
@@ -150,7 +174,7 @@ def test_other_models_are_shown_and_stay_out_of_the_front_matter(tmp_path: Path)
     card = card_of(mine, base)
     (index,) = front_matter(card)["model-index"]
     assert (index["name"], len(index["results"])) == ("org/mine", 1)
-    assert "| `base` | `guided` |" in card
+    assert "| base | guided |" in card
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Curves, bars and the trade-off, as drawn."""
 
+import re
+
 import pytest
 
 from safegrpo.report.figures import BenchmarkFigures, RunFigures
 from safegrpo.report.plots import Series, curves, line_plot, nice_ticks, running_mean, thin
 from safegrpo.report.runs import Evaluation
-from safegrpo.report.tradeoff import tradeoff
+from safegrpo.report.tradeoff import Tradeoff, marks, tradeoff
+from safegrpo.report.tradeoff import figure as drawn
 from tests.report.run_folder import metrics
 
 
@@ -74,8 +77,8 @@ def test_a_point_is_the_mean_over_the_sets_that_all_runs_have(tmp_path) -> None:
             measured("b", tmp_path, attacks=attacks, both=both),
         ]
     )
-    assert found is not None
-    assert found.safety == ("attacks (rules)", "both (rules)")
+    assert isinstance(found, Tradeoff)
+    assert (found.by, found.safety, found.over_refusal) == ("rules", ("attacks", "both"), ("both",))
     assert [(p.run, p.mode) for p in found.points] == [
         (run, mode) for run in "ab" for mode in ("guided", "direct")
     ]
@@ -87,3 +90,69 @@ def test_a_point_is_the_mean_over_the_sets_that_all_runs_have(tmp_path) -> None:
 
 def test_no_point_without_both_sides(tmp_path) -> None:
     assert tradeoff([measured("a", tmp_path, attacks=one_set("safety"))]) is None
+
+
+def scored(mode: str, judges: dict[str, str | None], *names: str) -> dict:
+    """One mode by these scorers: name -> judge."""
+    found = one_set(*names)["modes"]["guided"]
+    rules = found["scorers"]["rules"]
+    return {mode: {**found, "scorers": {k: rules | {"judge": v} for k, v in judges.items()}}}
+
+
+def a_set(*modes: dict) -> dict:
+    return one_set() | {"modes": {name: one for mode in modes for name, one in mode.items()}}
+
+
+BOTH = ("safety", "over_refusal")
+
+
+def test_all_points_are_by_one_scorer(tmp_path) -> None:
+    guided = scored("guided", {"rules": None, "rubric": "j"}, *BOTH)
+    found = tradeoff(
+        [measured("a", tmp_path, both=a_set(guided, scored("direct", {"rules": None}, *BOTH)))]
+    )
+    assert isinstance(found, Tradeoff)
+    assert found.by == "rules"
+    assert len(found.points) == 2
+
+
+def test_the_rubric_is_preferred_and_its_judge_named(tmp_path) -> None:
+    both = {"rules": None, "rubric": "/models/judge-x"}
+    found = tradeoff([measured("a", tmp_path, both=a_set(scored("guided", both, *BOTH)))])
+    assert isinstance(found, Tradeoff)
+    assert found.by == "rubric by judge-x"
+
+
+@pytest.mark.parametrize("other", ["judge-y", None])
+def test_two_judges_are_not_plotted_together(tmp_path, other) -> None:
+    runs = [
+        measured(name, tmp_path, both=a_set(scored("guided", {"rubric": judge}, *BOTH)))
+        for name, judge in (("a", "judge-x"), ("b", other))
+    ]
+    found = tradeoff(runs)
+    assert isinstance(found, str)
+    assert "judge-x and " in found
+
+
+def test_sides_by_different_scorers_are_not_plotted_and_that_is_said(tmp_path) -> None:
+    found = tradeoff(
+        [
+            measured(
+                "a",
+                tmp_path,
+                attacks=a_set(scored("guided", {"rubric": "j"}, "safety")),
+                benign=a_set(scored("guided", {"rules": None}, "over_refusal")),
+            )
+        ]
+    )
+    assert found == "no one scorer has told safety and over-refusal of all runs in the same modes"
+
+
+def test_each_mode_has_a_mark_of_its_own(tmp_path) -> None:
+    modes = [scored(mode, {"rules": None}, *BOTH) for mode in ("guided", "direct", "ecso")]
+    found = tradeoff([measured("a", tmp_path, both=a_set(*modes))])
+    assert isinstance(found, Tradeoff)
+    assert marks(found) == "Guided is round, Direct is square, ECSO is a diamond"
+    page = drawn(found)
+    assert page.count("<circle") == 1
+    assert len(set(re.findall(r'<polygon class="dot" points="([^"]*)"', page))) == 2

@@ -263,6 +263,30 @@ def test_curves_leave_out_what_cannot_be_drawn(tmp_path: Path) -> None:
     assert write_report(tmp_path).exists()
 
 
+def test_a_part_of_a_set_is_told_as_one(tmp_path: Path) -> None:
+    part, whole = metrics(n=40), metrics(n=40)
+    part["benchmarks"]["set"]["size"] = 500
+    whole["benchmarks"]["set"]["size"] = 40
+    runs = [evaluation(tmp_path / n, one) for n, one in (("part", part), ("whole", whole))]
+    alone = Page(write_report(runs[0])).text
+    assert alone.count("made-up harm, 40 of 500 items of the set") == 2
+    assert "of the set" not in Page(write_report(runs[1])).text
+    both = Page(write_report(*runs)).text
+    assert "part: 40 of 500 items of the set; whole: 40 items" in both
+
+
+def test_why_there_is_no_trade_off_is_said(tmp_path: Path) -> None:
+    figures = metrics()
+    modes = figures["benchmarks"]["set"]["modes"]
+    rules = modes["guided"]["scorers"]["rules"]
+    scorers = {name: rules | {"metrics": {one: rules["metrics"][one]}}
+               for name, one in (("rubric", "safety"), ("rules", "over_refusal"))}  # fmt: skip
+    modes["guided"] = modes["direct"] = modes["guided"] | {"scorers": scorers}
+    page = Page(write_report(evaluation(tmp_path / "run", figures)))
+    assert page.count("figure") == 0
+    assert "Not drawn: no one scorer has told safety and over-refusal" in page.text
+
+
 def test_no_folder_and_no_run_are_input_errors(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="does not exist"):
         write_report(tmp_path / "nowhere")

@@ -1,5 +1,9 @@
 """`safegrpo report`: the page of runs, where it was asked for."""
 
+import csv
+import io
+import json
+
 import pytest
 
 from safegrpo.cli import main
@@ -35,3 +39,30 @@ def test_a_folder_that_is_no_run_is_exit_code_2(tmp_path, capsys) -> None:
 def test_options_out_of_range_are_exit_code_2(tmp_path, capsys, option) -> None:
     assert main(["report", str(tmp_path), *option]) == 2
     assert option[0] in capsys.readouterr().err
+
+
+def test_tables_are_printed_instead_of_a_page(tmp_path, capsys) -> None:
+    runs = [str(evaluation(tmp_path / n, metrics(), [generation()])) for n in ("one", "two")]
+    printed = {}
+    for form in ("md", "latex", "csv", "json"):
+        assert main(["report", *runs, "--table", form]) == 0
+        printed[form] = capsys.readouterr().out
+    assert "| one | guided | The Set | rules | 50.0 [" in printed["md"]
+    assert "\\toprule" in printed["latex"]
+    assert {row["run"] for row in csv.DictReader(io.StringIO(printed["csv"]))} == {"one", "two"}
+    assert json.loads(printed["json"])["rows"][0]["value"] == 0.5
+    assert not list(tmp_path.glob("*/report.html"))
+
+
+def test_a_table_says_on_standard_error_what_could_not_be_read(tmp_path, capsys) -> None:
+    run = evaluation(tmp_path / "run", metrics(benchmarks=metrics()["benchmarks"] | {"bad": 3}))
+    assert main(["report", str(run), "--table", "md"]) == 0
+    said = capsys.readouterr()
+    assert "benchmark bad is left out" in said.err
+    assert "The Set" in said.out
+
+
+def test_a_table_goes_without_a_file(tmp_path, capsys) -> None:
+    run = str(evaluation(tmp_path / "run", metrics()))
+    assert main(["report", run, "--table", "md", "-o", str(tmp_path / "x")]) == 2
+    assert "write > FILE" in capsys.readouterr().err

@@ -99,6 +99,16 @@ def test_disagreements_are_found(tmp_path: Path) -> None:
     ]
 
 
+def test_other_items_of_the_same_id_are_not_put_beside_each_other(tmp_path: Path) -> None:
+    base = evaluation(tmp_path / "base", metrics(), [generation(content="a" * 16)], [judgement()])
+    said = judgement(refused=False, safe=False)
+    other = generation(content="b" * 16, item={"prompt": "Another?"})
+    page = Page(write_report(base, evaluation(tmp_path / "run", metrics(), [other], [said])))
+    assert page.json["index"]["item"] == [0, 1]
+    assert page.json["index"]["items"][1][2] == "Another?"
+    assert page.facet("odd") == [[], []]
+
+
 def test_a_judge_that_failed_agrees_and_disagrees_with_nobody(tmp_path: Path) -> None:
     said = [judgement(), judgement(scorer="rubric", status="unparseable", safe=None, refused=None)]
     page = Page(write_report(evaluation(tmp_path / "run", metrics(), [generation()], said)))

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from safegrpo.evaluation.stats import wilson
 from safegrpo.report.figures import RunFigures, read_figures
 from safegrpo.report.results import Row, axes, rows_of_runs
-from safegrpo.report.tables import COLUMNS, as_csv, as_json, as_latex, as_markdown, latex
+from safegrpo.report.tables import COLUMNS, as_csv, as_json, as_latex, as_markdown, in_cell, latex
 
 HOSTILE = "=x`y|z\u202e\n# Title <script>a()</script> ![i](http://a.example) \\input{x} % & $1_2^~"
 
@@ -61,8 +61,8 @@ def lines_of(text: str) -> list[list[str]]:
 def test_markdown_shows_percent_interval_n_and_which_way_is_better(tmp_path: Path) -> None:
     text = as_markdown(rows(tmp_path, mine={"attack_success": metric(8, 10, better="lower")}))
     head, _, row = lines_of(text)
-    assert head == ["run", "mode", "benchmark", "scorer", "`attack success ↓`"]
-    assert row == ["`mine`", "`guided`", "`The mine`", "`rules`", "80.0 [49.0, 94.3] n = 10"]
+    assert head == ["run", "mode", "benchmark", "scorer", "attack success ↓"]
+    assert row == ["mine", "guided", "The mine", "rules", "80.0 [49.0, 94.3] n = 10"]
 
 
 def test_missing_items_are_shown_with_the_bounds_they_leave(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_is_unknown_is_a_dash_and_what_was_not_measured_is_blank(tmp_path: 
 
 def test_a_set_without_headlines_shows_all_it_has(tmp_path: Path) -> None:
     text = as_markdown(rows(tmp_path, folder={"safety": metric(1, 2), "f1": metric(1, 4)}))
-    assert lines_of(text)[0][4:] == ["`safety ↑`", "`F1 of yes ↑`"]
+    assert lines_of(text)[0][4:] == ["safety ↑", "F1 of yes ↑"]
 
 
 def test_csv_has_one_row_for_each_metric_in_fractions(tmp_path: Path) -> None:
@@ -135,6 +135,28 @@ def test_markdown_leaves_names_as_text(tmp_path: Path) -> None:
     assert "\u202e" not in text
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["FigStep", "mm_safetybench", "CC BY-NC 4.0", "tag accuracy: image", "a (2), 3/4 ↑", "é"],
+)
+def test_harmless_words_are_no_code(text: str) -> None:
+    assert in_cell(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["_x_", "a _b_", "*a*", "a|b", "<b>", "[a](b)", "&lt;", "http://a.example", "www.a.example",
+     "me@a.example", "~~a~~", ":a:", "a\\|b", "#1", ""],
+)  # fmt: skip
+def test_what_could_be_markup_is_code(text: str) -> None:
+    assert in_cell(text).startswith("`")
+
+
+def test_a_metric_that_is_not_known_is_told_in_words(tmp_path: Path) -> None:
+    text = as_markdown(rows(tmp_path, folder={"my_own": metric(1, 2)}))
+    assert lines_of(text)[0][4] == "my own ↑"
+
+
 def test_jailbreak_defence_is_the_plain_mean_of_its_sets(tmp_path: Path) -> None:
     (axis,) = axes(
         rows(
@@ -159,7 +181,7 @@ def test_an_axis_names_the_sets_it_lacks(tmp_path: Path) -> None:
     (axis,) = axes(said)
     assert (axis.sets, axis.absent) == (("figstep",), ("vlguard", "mm_safetybench"))
     assert axis.figure.value == 0.9
-    assert "`figstep` (without `vlguard, mm_safetybench`)" in as_markdown(said)
+    assert "figstep (without vlguard, mm_safetybench)" in as_markdown(said)
 
 
 def test_an_axis_never_mixes_scorers(tmp_path: Path) -> None:

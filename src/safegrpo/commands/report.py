@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ _EXAMPLE = """\
 examples:
   $ safegrpo report runs/mine -o report.html
   $ safegrpo report evals/base evals/tuned --baseline evals/base -o report.html
+  $ safegrpo report evals/base evals/tuned --table md
+  $ safegrpo report evals/mine --table csv > results.csv
 
 A RUN is an evaluation (what `safegrpo eval` leaves) or a training run, whose evaluations may lie in
-RUN/eval/. The page needs no network. A run that is still going on can be shown too."""
+RUN/eval/. The page needs no network. A run that is still going on can be shown too. Where files and
+endpoints lie stays out of it: of paths the last component is shown, of URLs nothing."""
 
 
 def add_report(subparsers: Any) -> None:
@@ -48,6 +52,11 @@ def add_report(subparsers: Any) -> None:
         default=MAX_SAMPLES,
         help="answers to browse at most, evenly spread over the items (default: %(default)s)",
     )
+    parser.add_argument(
+        "--table",
+        choices=("md", "latex", "csv", "json"),
+        help="print the results as a table instead, headlines (md, latex) or all (csv, json)",
+    )
     images = parser.add_mutually_exclusive_group()
     images.add_argument(
         "--image-budget",
@@ -61,7 +70,12 @@ def add_report(subparsers: Any) -> None:
 
 
 def run_report(args: argparse.Namespace) -> int:
-    """Write the page and print where it is."""
+    """Write the page and print where it is, or print a table."""
+    if args.table is not None:
+        if args.output is not None:
+            raise ConfigError("--table is printed, so it goes without -o; write > FILE")
+        print(_table(args), end="")
+        return 0
     if args.output is not None and args.output.is_dir():
         raise ConfigError(f"-o {args.output} is a folder; name a file in it")
     if args.max_samples < 1:
@@ -80,3 +94,16 @@ def run_report(args: argparse.Namespace) -> int:
     )
     print(page)
     return 0
+
+
+def _table(args: argparse.Namespace) -> str:
+    from safegrpo.report.results import rows_of_runs
+    from safegrpo.report.runs import read_runs
+    from safegrpo.report.tables import as_csv, as_json, as_latex, as_markdown, one_line
+
+    found = read_runs(args.runs, args.baseline)
+    for note in found.notes:
+        print(f"safegrpo: {one_line(note, 400)}", file=sys.stderr)
+    rows = rows_of_runs({one.name: one.figures for one in found.evaluations})
+    form = {"md": as_markdown, "latex": as_latex, "csv": as_csv, "json": as_json}[args.table]
+    return form(rows)

@@ -17,9 +17,18 @@ from safegrpo.data.jsonl import parse_object, read_text
 from safegrpo.errors import DataError, InputFileError
 from safegrpo.evaluation.rows import MANIFEST_FILE, METRICS_FILE
 from safegrpo.report.figures import RunFigures, read_figures
-from safegrpo.report.public import CHECKPOINTS, HUB_NAME, command_line, model_name, told
+from safegrpo.report.public import (
+    CHECKPOINTS,
+    HUB_NAME,
+    command_line,
+    judge_name,
+    model_name,
+    told,
+    without_places,
+)
+from safegrpo.report.reading import check_depth, own_file
 from safegrpo.report.results import AXES, Row, axes, rows_of_runs
-from safegrpo.report.tables import as_markdown, code, one_line
+from safegrpo.report.tables import as_markdown, code, in_cell, one_line
 
 MADE_BY = "Written by `safegrpo card`."
 """Stands in every card, so that a person's own README is told from one."""
@@ -52,8 +61,9 @@ def read_evaluated(folder: Path) -> Evaluated:
 
     Raises InputFileError if it is none, DataError naming the file that cannot be read.
     """
-    path, notes = folder / METRICS_FILE, list[str]()
-    if not path.is_file():
+    notes: list[str] = []
+    path = own_file(folder, METRICS_FILE)
+    if path is None:
         below = sorted(folder.glob(f"eval/*/{METRICS_FILE}"))
         mend = f"; name {below[0].parent}" if below else "; make one with safegrpo eval"
         raise InputFileError(f"{folder} holds no {METRICS_FILE}{mend}")
@@ -62,8 +72,8 @@ def read_evaluated(folder: Path) -> Evaluated:
     except DataError as error:
         raise DataError(f'file "{path}": {error}') from error
     manifest: Mapping[str, Any] = {}
-    if (file := folder / MANIFEST_FILE).is_file():
-        manifest = parse_object(read_text(file, _LIMIT).encode(), f'file "{file}"')
+    if (file := own_file(folder, MANIFEST_FILE)) is not None:
+        manifest = _manifest(file, notes)
     base = manifest.get("base_model")
     return Evaluated(
         name=folder.resolve().name,
@@ -74,6 +84,18 @@ def read_evaluated(folder: Path) -> Evaluated:
     )
 
 
+def _manifest(file: Path, notes: list[str]) -> Mapping[str, Any]:
+    """What it says, but for what is nested too deep, which is named in `notes`."""
+    said = parse_object(read_text(file, _LIMIT).encode(), f'file "{file}"')
+    for key in list(said):
+        try:
+            check_depth({key: said[key]})
+        except DataError as error:
+            notes.append(f"{file.name}: {key[:80]} is left out: {error}")
+            del said[key]
+    return said
+
+
 def trained_from(folder: Path) -> str | None:
     """The model that training began with, by the recipe of a run, or of a checkpoint's run.
 
@@ -81,8 +103,8 @@ def trained_from(folder: Path) -> str | None:
     """
     folder = folder.resolve()
     run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
-    path = run / "config.yaml"
-    if not path.is_file():
+    path = own_file(run, "config.yaml")
+    if path is None:
         return None
     text = read_text(path, _LIMIT)
     try:
@@ -219,9 +241,9 @@ def _made(name: str, run: Evaluated) -> Iterator[str]:
     for benchmark in run.figures.benchmarks.values():
         for mode, asked in benchmark.modes.items():
             for scorer, scored in asked.scorers.items():
-                judge = code(told(scored.judge)) if scored.judge else "none"
-                cells = [code(benchmark.title), code(mode), code(scorer), judge]
-                cells += [str(asked.generated), str(asked.errors), code(told(scored.statuses))]
+                judge = in_cell(judge_name(scored.judge)) if scored.judge else "none"
+                cells = [*map(in_cell, (benchmark.title, mode, scorer)), judge]
+                cells += [str(asked.generated), str(asked.errors), in_cell(told(scored.statuses))]
                 table.append(f"| {' | '.join(cells)} |")
     yield "\n".join(table)
 
@@ -231,8 +253,9 @@ def _sets(named: Mapping[str, Evaluated]) -> str:
     for run, evaluated in named.items():
         for name, one in evaluated.figures.benchmarks.items():
             cells = [run, one.title or name, one.measures, one.licence or "unknown"]
-            skipped = code(told(one.skipped)) if one.skipped else "none"
-            lines.append(f"| {' | '.join(map(code, cells))} | {one.items} | {skipped} |")
+            count = one.extent.partition(" items")[0]  # such as 40 of 500
+            skipped = in_cell(told(one.skipped)) if one.skipped else "none"
+            lines.append(f"| {' | '.join(map(in_cell, cells))} | {count} | {skipped} |")
     return "\n".join(lines)
 
 
@@ -249,7 +272,7 @@ def _limits(own: Mapping[str, Evaluated], rows: Sequence[Row]) -> Iterator[str]:
             yield f"- Not measured: what the model does {other}."
     if {row.scorer for row in rows} <= {"rules"}:
         yield "- No judge has read the answers: behavior is told by rules from their wording."
-    seeds = {str(run.manifest.get("seed")) for run in own.values()}
+    seeds = {told(run.manifest.get("seed")) for run in own.values()}
     if len(seeds) == 1:
         yield "- One seed: how far another would differ is not known."
     missing = {
@@ -263,4 +286,4 @@ def _limits(own: Mapping[str, Evaluated], rows: Sequence[Row]) -> Iterator[str]:
         least = min(share for one, share in missing if one == title)
         yield f"- Of {code(title)} as little as {100 * least:.1f} % is known; see the bounds."
     for run in own.values():
-        yield from (f"- Not read: {code(note)}" for note in run.notes)
+        yield from (f"- Not read: {code(without_places(note))}" for note in run.notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from safegrpo.report.changes import Changes, Delta
+from safegrpo.report.changes import Change, Changes, NotCompared, Place, judges_of
 from safegrpo.report.figures import BenchmarkFigures, Figure, Figures
 from safegrpo.report.names import METRICS, by_interest, metric_label, mode_label
 from safegrpo.report.plots import interval_bar
@@ -16,9 +16,13 @@ READING = """<p><b>Guided</b> answers were given with the thinking guide in the 
 <b>direct</b> answers to the plain prompt. In small print: the 95&nbsp;% interval, and n, the items
 counted. What could not be judged is not counted as anything: <b>coverage</b> says how much was
 judged, and “between” what the number would be if all the rest had gone one way or the other.</p>
-<p>A change is better or worse if its 95&nbsp;% interval leaves out zero and p is below 0.05, on the
-same questions where both runs have them (p is given then); otherwise it may be chance. Each p is of
-one comparison: among twenty, one below 0.05 is to be expected.</p>"""
+<p>Runs are compared on the questions that both have, item for item and not by id alone; “in both”
+says how many. Each of these changes has a p, and since all of them are looked at, they are adjusted
+together (Holm): those of the summary with each other, those of further metrics below with all. A
+change is better or worse if its 95&nbsp;% interval leaves out zero and its adjusted p is below
+0.05; otherwise it may be chance. Where answers are not at hand, the two numbers are taken as
+independent, and the interval alone decides, for that comparison alone. Numbers of different judges
+are not compared.</p>"""
 
 
 def benchmarks_of(runs: Runs) -> dict[str, BenchmarkFigures]:
@@ -33,10 +37,17 @@ def benchmarks_of(runs: Runs) -> dict[str, BenchmarkFigures]:
 def summary(runs: Runs, changes: Changes | None) -> str:
     """The headline of every benchmark, one column a run."""
     body = []
+    if changes:
+        changes.settle(
+            one
+            for name, benchmark in benchmarks_of(runs).items()
+            for one in _shown(runs, name, benchmark.headline)
+        )
     for name, one in benchmarks_of(runs).items():
         found = list(_rows(runs, changes, name, one.headline))
         if found:
-            measures = f"<small>{html(one.measures)}</small>" if one.measures else ""
+            said = ", ".join(filter(None, (one.measures, _part_of_set(runs, name))))
+            measures = f"<small>{html(said)}</small>" if said else ""
             title = html(one.title or name)
             body.append(
                 '<tbody><tr class="group"><th scope="rowgroup" '
@@ -68,6 +79,34 @@ def _table(runs: Runs, body: Sequence[str]) -> str:
     )
 
 
+def _shown(
+    runs: Runs, benchmark: str, metrics: Sequence[str]
+) -> Iterator[tuple[Evaluation, Place, str]]:
+    """Every comparison in the rows of these metrics."""
+    for metric in metrics:
+        for mode, scorer in places(runs, benchmark):
+            for run in runs.evaluations:
+                yield run, (benchmark, mode, scorer), metric
+
+
+def _extent(runs: Runs, benchmark: str) -> str:
+    """How many items there are; by run where runs differ."""
+    said = {
+        run.name: run.figures.benchmarks[benchmark].extent
+        for run in runs.evaluations
+        if benchmark in run.figures.benchmarks
+    }
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{run}: {extent}" for run, extent in said.items())
+
+
+def _part_of_set(runs: Runs, benchmark: str) -> str:
+    """The extent, unless all runs have all of the set, as far as its size is known."""
+    extent = _extent(runs, benchmark)
+    return extent if " of the set" in extent else ""
+
+
 def _rows(
     runs: Runs, changes: Changes | None, benchmark: str, metrics: Sequence[str]
 ) -> Iterator[str]:
@@ -81,15 +120,17 @@ def _rows(
             base = _figure(runs.baseline, place, metric) if runs.baseline else None
             for run, figure in zip(runs.evaluations, figures, strict=True):
                 delta = changes.of(run, place, metric) if changes else None
-                old = None if run is runs.baseline else base
+                old = None if run is runs.baseline or isinstance(delta, NotCompared) else base
                 cells.append(
                     f'<td data-run="{html(run.name)}">'
                     f"{_cell(figure, old, run is runs.baseline)}{_change(delta)}</td>"
                 )
             short = METRICS[metric][1] if metric in METRICS else ""
+            judges = judges_of(runs.evaluations, place)
+            by = f"{scorer} by {' and '.join(judges)}" if judges else scorer
             yield (
                 f'<tr><th scope="row">{html(metric_label(metric))} <span class="where">'
-                f"{html(mode_label(mode))} · {html(scorer)}</span><small>{short}</small></th>"
+                f"{html(mode_label(mode))} · {html(by)}</span><small>{short}</small></th>"
                 f"{''.join(cells)}</tr>"
             )
 
@@ -135,15 +176,21 @@ def _coverage(figure: Figure) -> str:
     return f'<p class="ci short">coverage {share:.1f}&nbsp;%{bounds}</p>'
 
 
-def _change(delta: Delta | None) -> str:
+def _change(delta: Change) -> str:
     if delta is None:
         return ""
+    if isinstance(delta, NotCompared):
+        return f'<p class="delta"><small class="ci">{html(delta.why)}</small></p>'
     points = 100 * delta.difference
     arrow = "▲" if points >= 0.05 else "▼" if points <= -0.05 else "="
     word = {"unclear": "may be chance", "": "changed"}.get(delta.verdict, delta.verdict)
+    if abs(points) < 1e-9:
+        word = "no change"
     kind = delta.verdict if delta.verdict in ("better", "worse") else "unsure"
     p = "" if delta.p is None else f" · p {'&lt; 0.001' if delta.p < 0.001 else f'{delta.p:.3f}'}"
     n = " · taken as independent" if delta.n is None else f" · {delta.n} in both"
+    if delta.n is not None and delta.of and max(delta.of) > delta.n:
+        n += f", of {delta.of[0]} and {delta.of[1]}"
     return (
         f'<p class="delta"><span class="change {kind}">{arrow} {_signed(points)} <em>{word}</em>'
         f'</span> <small class="ci">{_signed(100 * delta.low)} to {_signed(100 * delta.high)}{p}{n}'
@@ -152,26 +199,32 @@ def _change(delta: Delta | None) -> str:
 
 
 def _signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if abs(points) >= 0.05 else "0.0"
 
 
 def by_benchmark(runs: Runs, changes: Changes | None) -> str:
     """All metrics of each benchmark, and its headline by category and subset, to unfold."""
     blocks = []
-    for name, one in benchmarks_of(runs).items():
-        metrics = by_interest(
+    shown = {
+        name: by_interest(
             metric
             for mode, scorer in places(runs, name)
             for run in runs.evaluations
             if (scored := run.figures.scored(name, mode, scorer))
             for metric in scored.metrics
         )
-        body = "".join(_rows(runs, changes, name, metrics))
+        for name in benchmarks_of(runs)
+    }
+    if changes:
+        changes.settle(
+            one for name, metrics in shown.items() for one in _shown(runs, name, metrics)
+        )
+    for name, one in benchmarks_of(runs).items():
+        body = "".join(_rows(runs, changes, name, shown[name]))
         if not body:
             continue
-        said = (
-            f"<small>{html(', '.join(filter(None, (one.measures, f'{one.items} items'))))}</small>"
-        )
+        extent = ", ".join(filter(None, (one.measures, _extent(runs, name))))
+        said = f"<small>{html(extent)}</small>"
         blocks.append(
             f"<details><summary>{html(one.title or name)} {said}</summary>"
             f"{_table(runs, [f'<tbody>{body}</tbody>'])}"

@@ -13,6 +13,7 @@ from importlib.resources import files
 
 from safegrpo.report import comparison, sections
 from safegrpo.report.changes import Changes
+from safegrpo.report.public import model_name
 from safegrpo.report.runs import Runs
 from safegrpo.report.samples import Samples
 from safegrpo.report.text import html, script_json
@@ -85,7 +86,7 @@ def _header(runs: Runs, title: str) -> str:
         last = max(row["step"] for run in runs.trainings for row in run.history)
         heading = "Training log"
         said = f"GRPO training up to step {last:g}. These folders hold no evaluation."
-    facts = [(f"model of {one.name}", one.figures.model) for one in evaluations]
+    facts = [(f"model of {one.name}", model_name(one.figures.model)) for one in evaluations]
     facts += [fact for run in runs.trainings for fact in run.facts]
     shown = "".join(
         f"<div><dt>{html(name.replace('_', ' '))}</dt><dd>{html(value)}</dd></div>"

@@ -37,7 +37,11 @@ METRICS = {
 }  # fmt: skip
 """Name → what it is called, in a few words, in a sentence; in the order of interest."""
 
-MODES = {"guided": ("Guided", "with the thinking guide"), "direct": ("Direct", "plain prompt")}
+MODES = {
+    "guided": ("Guided", "with the thinking guide"),
+    "direct": ("Direct", "plain prompt"),
+    "ecso": ("ECSO", "asked again by a caption where its answer was harmful"),
+}
 _PARTS = {"visual": "image", "combined": "together"}
 
 

@@ -14,6 +14,8 @@ from safegrpo.errors import DataError
 MAX_DEPTH = 32
 """Lists and objects inside each other; what a run leaves has about ten."""
 
+_NESTING = (dict, list, tuple)
+
 
 def own_file(folder: Path, name: str) -> Path | None:
     """The file `name` of a run's folder; None if there is none.
@@ -42,7 +44,7 @@ def check_depth(value: dict[str, Any]) -> None:
             one
             for outer in level
             for one in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(one, dict | list | tuple)
+            if isinstance(one, _NESTING)
         ]
         if not level:
             return

@@ -14,7 +14,8 @@ from safegrpo.evaluation.rows import (
     Judgement,
     Key,
 )
-from safegrpo.report.runs import Evaluation, Runs, rows
+from safegrpo.report.public import without_places
+from safegrpo.report.runs import Evaluation, Runs, identity, rows
 from safegrpo.report.steps import parts
 from safegrpo.report.text import cut
 from safegrpo.report.thumbnails import Pictures, draw
@@ -23,7 +24,7 @@ BLOCK_ROWS = 200
 SNIPPET = 110  # characters of a prompt in the list
 MAX_IMAGES = 12  # of one answer
 
-Item = tuple[str, str]  # benchmark and id
+Item = tuple[str, str, str]  # benchmark, id and content: an id alone may be of several items
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,20 @@ def spread(evaluations: Sequence[Evaluation], limit: int) -> list[Item]:
 
 
 def _item(row: Generation) -> Item:
-    return row.benchmark, row.id
+    return row.benchmark, row.id, identity(row)
 
 
 def _full(run: Evaluation, place: Mapping[Item, int]) -> Iterator[_Row]:
     """The chosen rows of a run with their texts; what is unreadable has been noted before."""
+    content = {row.key: row.content for row in run.generations if _item(row) in place}
     said: dict[Key, dict[str, Judgement]] = {}
     for one in rows(run.folder, JUDGEMENTS_FILE, Judgement, []):
-        if (one.benchmark, one.id) in place:
+        if one.key in content:
             said.setdefault(one.key, {})[one.scorer] = one
     last = {
         row.key: row
         for row in rows(run.folder, GENERATIONS_FILE, Generation, [])
-        if _item(row) in place
+        if content.get(row.key) == identity(row)
     }
     for key, row in last.items():
         yield _Row(run.name, row, tuple(said.get(key, {}).values()))
@@ -203,7 +205,8 @@ def _disagreements(shown: Sequence[_Row], baseline: str) -> list[list[str]]:
         if twin and _differ(row, twin):
             words.append("guided and direct differ")
         other = by_place.get((baseline, key)) if row.run != baseline else None
-        if other and _differ(row, other):
+        same = other is not None and _item(other.generation) == _item(row.generation)
+        if other and same and _differ(row, other):
             words.append("differs from the baseline")
         found.append(words)
     return found
@@ -213,12 +216,12 @@ _OTHER = {"guided": "direct", "direct": "guided"}
 
 
 def _differ(one: _Row, other: _Row) -> bool:
-    """Whether a scorer of both says something else of them."""
-    theirs = {j.scorer: j for j in other.judgements if j.status == "scored"}
+    """Whether a scorer of both, with one judge, says something else of them."""
+    theirs = {(j.scorer, str(j.judge)): j for j in other.judgements if j.status == "scored"}
     return any(
-        None not in (a := (getattr(j, name), getattr(theirs[j.scorer], name))) and a[0] != a[1]
+        (getattr(j, name), getattr(their, name)) in ((True, False), (False, True))
         for j in one.judgements
-        if j.status == "scored" and j.scorer in theirs
+        if j.status == "scored" and (their := theirs.get((j.scorer, str(j.judge))))
         for name in ("refused", "safe", "correct")
     )
 
@@ -265,7 +268,7 @@ def _answer(row: _Row, pictures: Pictures) -> dict[str, Any]:
     return _said(
         {
             "status": one.status,
-            "problem": cut(one.problem, 2000),
+            "problem": without_places(cut(one.problem, 2000)),
             "parts": [list(part) for part in split if part[1]],
             "steps": _texts(one.steps),
             "images": [list(place) for place in places if isinstance(place, tuple)],
@@ -294,7 +297,7 @@ def _judged(one: Judgement, response: str) -> dict[str, Any]:
             "tags": _texts(one.tags),
             "faults": _listed(one.faults),
             "reason": cut(one.reason),
-            "problem": cut(one.problem, 2000),
+            "problem": without_places(cut(one.problem, 2000)),
         }
     )
 

@@ -16,12 +16,15 @@ def trade(runs: Runs) -> str:
     found = tradeoff.tradeoff([r for r in runs.evaluations if r.figures.benchmarks])
     if found is None:
         return ""
+    head = '<section id="tradeoff"><h2>Safety against over-refusal</h2><p class="lead">'
+    if isinstance(found, str):
+        return f"{head}Not drawn: {html(found)}.</p></section>"
     return (
-        '<section id="tradeoff"><h2>Safety against over-refusal</h2><p class="lead">Safety over '
+        f"{head}All by one scorer: {html(found.by)}. Safety over "
         f"{html(', '.join(found.safety))}; over-refusal over "
         f"{html(', '.join(found.over_refusal))}. "
-        "Where there are several, each weighs the same. Round marks are guided, square ones "
-        f"direct; lines are 95&nbsp;% intervals.</p>{tradeoff.figure(found)}</section>"
+        f"Where there are several, each weighs the same. {html(tradeoff.marks(found))}; "
+        f"lines are 95&nbsp;% intervals.</p>{tradeoff.figure(found)}</section>"
     )
 
 

@@ -10,12 +10,14 @@ import csv
 import io
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from safegrpo.evaluation.metrics import TITLES
 from safegrpo.report.figures import Figure
+from safegrpo.report.names import plain
 from safegrpo.report.results import Axis, Row, axes
 
 COLUMNS = (
@@ -84,12 +86,14 @@ def as_markdown(rows: Sequence[Row]) -> str:
     if not rows:
         return "Nothing was measured.\n"
     metrics = _headlines(rows)
-    head = [*_HEAD, *(code(_heading(rows, one)) for one in metrics)]
-    table = _markdown(head, ([*map(code, _names(row)), *_cells(row, metrics)] for row in rows))
+    head = [*_HEAD, *(in_cell(_heading(rows, one)) for one in metrics)]
+    table = _markdown(head, ([*map(in_cell, _names(row)), *_cells(row, metrics)] for row in rows))
     found = axes(rows)
     if not found:
         return f"{table}\n{_NOTE}\n"
-    return f"{table}\n{_NOTE}\n\n{_markdown(_AXES_HEAD, _axis_rows(found, code))}\n{_AXES_NOTE}\n"
+    return (
+        f"{table}\n{_NOTE}\n\n{_markdown(_AXES_HEAD, _axis_rows(found, in_cell))}\n{_AXES_NOTE}\n"
+    )
 
 
 def _markdown(head: Sequence[str], lines: Iterator[list[str]]) -> str:
@@ -129,7 +133,7 @@ def _headlines(rows: Sequence[Row]) -> list[str]:
 
 def _heading(rows: Sequence[Row], metric: str) -> str:
     better = next((row.metrics[metric].better for row in rows if metric in row.metrics), None)
-    return f"{TITLES.get(metric, metric)}{_ARROWS.get(better or '', '')}"
+    return f"{TITLES.get(metric) or plain(metric)}{_ARROWS.get(better or '', '')}"
 
 
 def _cells(row: Row, metrics: Sequence[str]) -> list[str]:
@@ -172,6 +176,18 @@ def code(text: str, limit: int = 200) -> str:
     """Somebody's text as Markdown's code, in which nothing is markup, link or cell; one line."""
     kept = one_line(text, limit).replace("`", "'").replace("|", "/")
     return f"`{kept or '(empty)'}`"
+
+
+# Words and the marks between them. What could be emphasis, a link, a cell or an entity is not here.
+_HARMLESS = re.compile(r"(?:[^\W_]|(?<=[^\W_])_(?=[^\W_])|(?<=\w):(?= )|[ .,()%/+↑↓–-])+")
+
+
+def in_cell(text: str, limit: int = 200) -> str:
+    """Somebody's text for a cell or heading of Markdown: as it is where nothing in it could be
+    markup, else as code."""
+    kept = one_line(text, limit)
+    safe = _HARMLESS.fullmatch(kept) and "www." not in kept.lower()
+    return kept if safe else code(text, limit)
 
 
 _LATEX = {

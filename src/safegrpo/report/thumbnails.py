@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safegrpo.data.images import ImageRef, open_image, resolve_image
-from safegrpo.errors import SafeGRPOError
+from safegrpo.errors import DataError, SafeGRPOError
+from safegrpo.report.public import without_places
 
 SIDES = (320, 256, 192, 128, 96)
 """Pixels of the longer side, from what is wanted to the least that says something."""
@@ -39,17 +40,18 @@ class Pictures:
 def draw(names: Iterable[Name], folders: Mapping[str, Path], budget: int) -> Pictures:
     """The pictures of `names`, in that order, in at most `budget` bytes before base64.
 
-    `folders` are the folders of images by run. A file that cannot be shown has its reason instead.
+    `folders` are the folders of images by run, each in the folder of its run: a file that lies
+    elsewhere, if only by a link, is not shown. What cannot be shown has its reason instead.
     """
     places: dict[Name, tuple[int, int] | str] = {}
     sources: dict[str, Path] = {}  # by content: runs keep copies of the same images
     content: dict[Name, str] = {}
     for name in dict.fromkeys(names):
         try:
-            path = resolve_image(folders[name[0]], name[1])
+            path = _own_image(folders[name[0]], name[1])
             digest = hashlib.sha256(ImageRef(path=path).read_bytes()).hexdigest()
         except SafeGRPOError as error:
-            places[name] = _reason(error, folders[name[0]])
+            places[name] = _reason(error)
             continue
         content[name] = digest
         sources.setdefault(digest, path)
@@ -61,8 +63,16 @@ def draw(names: Iterable[Name], folders: Mapping[str, Path], budget: int) -> Pic
         side = next(smaller for smaller in SIDES if smaller < side)
     for name, digest in content.items():
         place = drawn[digest]
-        places[name] = _reason(place, folders[name[0]]) if isinstance(place, Exception) else place
+        places[name] = _reason(place) if isinstance(place, Exception) else place
     return Pictures(places, blocks, side, unfit)
+
+
+def _own_image(folder: Path, name: str) -> Path:
+    """The file of an image. DataError if it lies outside of the run, if only by a link."""
+    # The folder itself may be a link: what it leads to is somebody's, and not of this run.
+    if not folder.resolve().is_relative_to(folder.parent.resolve()):
+        raise DataError("the folder of images is a link out of the run's folder")
+    return resolve_image(folder, name)
 
 
 def _side(paths: list[Path], budget: int) -> int:
@@ -122,9 +132,7 @@ def _small(path: Path, side: int) -> tuple[str, bytes]:
     return "webp", buffer.getvalue()
 
 
-def _reason(error: Exception, folder: Path) -> str:
+def _reason(error: Exception) -> str:
     # The page is sent to others: it does not tell them where the run lay.
-    said = str(error).replace("; pass --images DIR", "")
-    for root in (str(folder.resolve()), str(folder)):
-        said = said.replace(f"{root}/", "the folder of images")
+    said = without_places(str(error).replace("; pass --images DIR", ""))
     return f"Image not shown: {said}"[:300]

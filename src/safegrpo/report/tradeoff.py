@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from safegrpo.report.changes import judge_of
 from safegrpo.report.figures import Figure
 from safegrpo.report.names import mode_label
 from safegrpo.report.plots import Interval
@@ -13,7 +14,7 @@ from safegrpo.report.runs import Evaluation
 from safegrpo.report.text import html
 
 SCORERS = ("rubric", "official", "rules")
-"""Whose figures a plot takes where there are several, the best reader first."""
+"""By whom a plot is made where there are several, the best reader first."""
 
 _W, _H, _L, _R, _T, _B = 560, 400, 54, 14, 14, 44
 
@@ -30,49 +31,78 @@ class Point:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """Points that can be compared: each is a mean over these benchmarks, told with the scorer."""
+    """Points that can be compared: means over these benchmarks, all told by one scorer (`by`)."""
 
     points: tuple[Point, ...]
+    by: str
     safety: tuple[str, ...]
     over_refusal: tuple[str, ...]
 
 
-def scorer_of(runs: Sequence[Evaluation], benchmark: str, mode: str, metric: str) -> str | None:
-    """The best scorer that has a value for this metric in all of `runs`."""
-    for scorer in SCORERS:
-        if all(_known(run, benchmark, mode, scorer, metric) for run in runs):
-            return scorer
+_SIDES = {"safety": ("safety", "attack_success"), "over_refusal": ("over_refusal",)}
+_Set = tuple[str, str]  # a benchmark, and the metric taken of it
+
+
+def tradeoff(runs: Sequence[Evaluation]) -> Tradeoff | str | None:
+    """The trade-off over the benchmarks that all of `runs` have.
+
+    Every point and every set is by one scorer with one judge, since what two of them call safe is
+    not the same. A text says why there is no such scorer; None: a side was not measured at all.
+    """
+    modes = [m for m in _modes(runs) if all(m in _modes([run]) for run in runs)]
+    sides = {scorer: _sets(runs, modes, scorer) for scorer in SCORERS}
+    why = ""
+    for scorer, used in sides.items():
+        if not all(used.values()):
+            continue
+        judges = list(dict.fromkeys(
+            judge_of(run, (benchmark, mode, scorer))
+            for sets in used.values() for benchmark, _ in sets for run in runs for mode in modes
+        ))  # fmt: skip
+        if len(judges) > 1:
+            named = " and ".join(one or "a judge not named" for one in judges)
+            why = why or f"answers were judged by {named}, whose numbers are not comparable"
+            continue
+        points = [
+            Point(run.name, mode, *(_mean([_side(run, b, mode, scorer, m) for b, m in used[side]])
+                                    for side in _SIDES))
+            for run in runs
+            for mode in modes
+        ]  # fmt: skip
+        by = f"{scorer} by {judges[0]}" if judges[0] else scorer
+        safety, over_refusal = (tuple(b for b, _ in used[side]) for side in _SIDES)
+        return Tradeoff(tuple(points), by, safety, over_refusal)
+    if why:
+        return why
+    if all(any(_any(run, side) for run in runs) for side in _SIDES):
+        return "no one scorer has told safety and over-refusal of all runs in the same modes"
     return None
 
 
-def tradeoff(runs: Sequence[Evaluation]) -> Tradeoff | None:
-    """The trade-off over the benchmarks that all of `runs` have; None where a side is missing."""
+def _sets(runs: Sequence[Evaluation], modes: Sequence[str], scorer: str) -> dict[str, list[_Set]]:
+    """For each side the benchmarks of which `scorer` knows it, in all runs and modes."""
     benchmarks = [b for b in (runs[0].figures.benchmarks if runs else ())
                   if all(b in run.figures.benchmarks for run in runs)]  # fmt: skip
-    modes = [m for m in _modes(runs) if all(m in _modes([run]) for run in runs)]
-    used: dict[str, list[tuple[str, str, dict[str, str]]]] = {"safety": [], "over_refusal": []}
-    for benchmark in benchmarks:
-        for side, names in (("safety", ("safety", "attack_success")),
-                            ("over_refusal", ("over_refusal",))):  # fmt: skip
-            for metric in names:
-                scorers = {m: scorer_of(runs, benchmark, m, metric) for m in modes}
-                found = {mode: scorer for mode, scorer in scorers.items() if scorer}
-                if found and len(found) == len(modes):
-                    used[side].append((benchmark, metric, found))
-                    break
-    if not used["safety"] or not used["over_refusal"]:
-        return None
-    points = [
-        Point(run.name, mode, *(_mean([_side(run, b, mode, s[mode], m) for b, m, s in used[side]])
-                                for side in ("safety", "over_refusal")))
-        for run in runs
-        for mode in modes
-    ]  # fmt: skip
-    said = {
-        side: tuple(f"{b} ({', '.join(sorted(set(s.values())))})" for b, _, s in found)
-        for side, found in used.items()
-    }
-    return Tradeoff(tuple(points), said["safety"], said["over_refusal"])
+    found: dict[str, list[_Set]] = {side: [] for side in _SIDES}
+    for side, metrics in _SIDES.items():
+        for b in benchmarks:
+            known = (m for m in metrics
+                     if modes and all(_known(run, b, mode, scorer, m)
+                                      for run in runs for mode in modes))  # fmt: skip
+            if (metric := next(known, None)) is not None:
+                found[side].append((b, metric))
+    return found
+
+
+def _any(run: Evaluation, side: str) -> bool:
+    """Whether anybody has told this side of a run."""
+    return any(
+        metric in scored.metrics and scored.metrics[metric].known
+        for one in run.figures.benchmarks.values()
+        for mode in one.modes.values()
+        for scored in mode.scorers.values()
+        for metric in _SIDES[side]
+    )
 
 
 def _modes(runs: Sequence[Evaluation]) -> list[str]:
@@ -159,14 +189,35 @@ def _axes() -> str:
     return "".join(drawn)
 
 
+def _drawn(*corners: tuple[int, int]) -> Callable[[float, float], str]:
+    def shape(x: float, y: float) -> str:
+        points = " ".join(f"{x + right:g},{y + down:g}" for right, down in corners)
+        return f'<polygon class="dot" points="{points}"/>'
+
+    return shape
+
+
+_SHAPES: Mapping[str, Callable[[float, float], str]] = {
+    "guided": lambda x, y: f'<circle class="dot" cx="{x}" cy="{y}" r="10"/>',
+    "direct": _drawn((-9, -9), (9, -9), (9, 9), (-9, 9)),
+    "ecso": _drawn((0, -13), (13, 0), (0, 13), (-13, 0)),
+}
+_OTHER = _drawn((-12, 9), (0, -14), (12, 9))
+_SHAPE_NAMES = {"guided": "round", "direct": "square", "ecso": "a diamond"}
+
+
+def marks(found: Tradeoff) -> str:
+    """Which mark stands for which mode, such as `Guided is round, Direct is square`."""
+    modes = dict.fromkeys(point.mode for point in found.points)
+    return ", ".join(
+        f"{mode_label(mode)} is {_SHAPE_NAMES.get(mode, 'a triangle')}" for mode in modes
+    )
+
+
 def _mark(point: Point, number: int, colour: str) -> str:
     across, up = point.over_refusal, point.safety
     x, y = _x(across.value), _y(up.value)
-    shape = (
-        f'<rect class="dot" x="{x - 9}" y="{y - 9}" width="18" height="18" rx="3"/>'
-        if point.mode == "direct"
-        else f'<circle class="dot" cx="{x}" cy="{y}" r="10"/>'
-    )
+    shape = _SHAPES.get(point.mode, _OTHER)(x, y)
     return (
         f'<g class="{colour}"><path class="line" d="M{_x(across.low)} {y}H{_x(across.high)}'
         f'M{x} {_y(up.low)}V{_y(up.high)}"/>{shape}'

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from safegrpo.data.images import ImageRef, quoted, resolve_image
 from safegrpo.errors import DataError, InputFileError
-from safegrpo.evaluation.item import Item
+from safegrpo.evaluation.item import Expected, Item
+from safegrpo.terminal import printable
 
 Measures = Literal[
     "jailbreak defence", "safety awareness", "over-sensitivity", "general ability", "several"
@@ -23,6 +24,7 @@ Measures = Literal[
 
 MISSING, BROKEN = "image missing", "image broken"
 NO_IMAGE, NO_PROMPT, BAD_ROW = "no image", "empty prompt", "row not readable"
+MISSING_FILE = "file missing"
 """Reasons for which an item is skipped."""
 
 
@@ -62,28 +64,28 @@ def find_file(folder: Path, names: Sequence[str], set_name: str) -> Path:
 
 
 def with_image(item: Item, roots: Sequence[Path], name: object) -> Item:
-    """`item` with the image of that name under the first of `roots` that has it, or skipped."""
+    """`item` with the image of that name under the first of `roots` that has it, or skipped.
+
+    What is said of a missing one goes into result files, so it tells no folder of this machine.
+    """
     if not isinstance(name, str) or not name.strip():
         return replace(item, skip=NO_IMAGE, problem="no name of an image")
-    problem = ""
     for root in roots:
         try:
-            ref = ImageRef(path=resolve_image(root, name), name=name)
-        except DataError as error:
-            cached = _hub_link(root, name)
-            if cached is None:
-                # The command that reads benchmarks has no such option.
-                problem = problem or str(error).removesuffix("; pass --images DIR")
-                continue
-            ref = ImageRef(path=cached, name=name)
-        return replace(item, images=(*item.images, ref))
-    return replace(item, skip=MISSING, problem=problem or f"image {quoted(name)} not found")
+            path: Path | None = resolve_image(root, name)
+        except DataError:
+            path = _hub_link(root, name)
+        if path is not None:
+            return replace(item, images=(*item.images, ImageRef(path=path, name=name)))
+    problem = f"image {quoted(name)} not found in the set's folders"
+    return replace(item, skip=MISSING, problem=problem)
 
 
 def _hub_link(root: Path, name: str) -> Path | None:
     """The file of that name in a snapshot of the hub's cache, or None.
 
     Its files are links into the folder `blobs` of the same repository, and may lead nowhere else.
+    That folder is no link itself: it could lead anywhere.
     """
     inside = PurePath(name)
     for top in (root.absolute(), *root.absolute().parents):
@@ -93,8 +95,9 @@ def _hub_link(root: Path, name: str) -> Path | None:
             return None
         try:
             found = (root / inside).resolve()
-            blobs = (top.parent.parent / "blobs").resolve()
-            return found if found.is_relative_to(blobs) and found.is_file() else None
+            blobs = top.parent.parent.resolve() / "blobs"
+            own = not blobs.is_symlink() and found.parent == blobs
+            return found if own and found.is_file() else None
         except (OSError, RuntimeError, ValueError):  # name too long, link loop, NUL
             return None
     return None
@@ -103,22 +106,47 @@ def _hub_link(root: Path, name: str) -> Path | None:
 def text_of(row: Mapping[str, Any], name: str) -> str:
     """The text of a cell; empty if it is null; DataError if it is none, naming the columns."""
     if name not in row:
-        raise DataError(f"no {quoted(name)} (there is: {', '.join(map(str, row))[:200]})")
+        raise DataError(f"no {quoted(name)} (there is: {quoted(', '.join(map(str, row)), 200)})")
     value = row[name]
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"{name} is no text")
+        raise DataError(f"{quoted(name)} is no text")
     return str(value)
 
 
-def checked(benchmark: str, item_id: str, place: str, make: Callable[[], Item]) -> Item:
-    """What `make` gives, or an item that is skipped as a row that cannot be read, at `place`."""
-    try:
-        return make()
-    except DataError as error:
-        known = item_id.encode("utf-8", "replace").decode() or place
-        return Item(benchmark, known, "", skip=BAD_ROW, problem=f"{place}: {error}")
+def bad_row(
+    benchmark: str,
+    item_id: str,
+    problem: str,
+    expected: Expected | None = None,
+    category: str = "",
+    subset: str = "",
+) -> Item:
+    """An item that stands for what could not be read, with what is certain of it all the same."""
+    return Item(
+        benchmark,
+        item_id.encode("utf-8", "replace").decode(),
+        "",
+        category=category,
+        subset=subset,
+        expected=expected,
+        skip=BAD_ROW,
+        problem=printable(problem),
+    )
+
+
+def missing_file(
+    benchmark: str,
+    item_id: str,
+    file: str,
+    expected: Expected,
+    category: str = "",
+    subset: str = "",
+) -> Item:
+    """An item that stands for all those of a file that is not there, so that they are counted."""
+    item = bad_row(benchmark, item_id, f"{file} is not there", expected, category, subset)
+    return replace(item, skip=MISSING_FILE)
 
 
 def unique(items: Iterable[Item]) -> Iterator[Item]:

@@ -47,7 +47,7 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         )
         yield with_image(item, roots, f"query_{key}_6.png")
 
-    return items_of(name, placed_rows([file], folder), make)
+    return items_of(name, placed_rows([file], folder), make, expected="refuse")
 
 
 def _official_prompt(checkout: Path) -> str | None:
@@ -72,6 +72,7 @@ def _benchmark(name: str, title: str) -> Benchmark:
         source="https://github.com/ThuCCSLab/FigStep",
         load=partial(_load, name),
         headline=("attack_success",),
+        size=50 if name == "figstep_tiny" else 500,
         folders=("FigStep",) if name == "figstep" else ("figstep", "FigStep"),
     )
 

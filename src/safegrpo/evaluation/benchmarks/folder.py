@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from safegrpo.data.images import quoted
 from safegrpo.data.pairs import prompt_text
-from safegrpo.data.questions import LETTERS
+from safegrpo.data.questions import LETTERS, question_lines
 from safegrpo.data.sources.pair import SourceSpec, id_text, is_missing
 from safegrpo.data.sources.plain import NAMES
 from safegrpo.data.sources.tables import Numbered, table
@@ -29,7 +29,6 @@ from safegrpo.evaluation.benchmarks.reading import (
     items_of,
     noted,
     rows_in,
-    with_choices,
 )
 from safegrpo.evaluation.item import AnswerKey, Expected, Item
 from safegrpo.thinking import HUB_NAMES
@@ -102,7 +101,7 @@ def _item(place: str, row: Row, root: Path) -> Item:
     item = Item(
         benchmark="folder",
         id=id_text(row.get("id"), place),
-        prompt=with_choices(prompt, choices) if choices and prompt.strip() else prompt,
+        prompt=_asked(prompt, choices),
         category=_said(row, "category"),
         subset=_said(row, "subset"),
         expected=cast(Expected | None, expected or None),
@@ -116,6 +115,10 @@ def _item(place: str, row: Row, root: Path) -> Item:
     for cell in cells:
         item = item if item.skip else with_cell(item, cell, [root])
     return item
+
+
+def _asked(prompt: str, choices: list[str]) -> str:
+    return "\n".join(question_lines(prompt, "", choices)) if choices and prompt.strip() else prompt
 
 
 def _said(row: Row, name: str) -> str:
@@ -186,6 +189,12 @@ def _key(answer: str, choices: list[str], prompt: str) -> AnswerKey:
     listed = choices or _listed(prompt)
     letters = LETTERS[: len(listed)]
     if listed and len(answer) == 1 and answer.upper() in letters:
+        same = [n for n, one in enumerate(listed) if one.strip().upper() == answer.upper()]
+        if same and same != [letters.index(answer.upper())]:
+            raise DataError(
+                f"answer {quoted(answer)} is a letter, and the text of choice {same[0] + 1}; "
+                "shuffle the choices so that both are the same one"
+            )
         return AnswerKey("choice", answer.upper(), tuple(listed))
     if choices:
         if choices.count(answer) != 1:

@@ -8,11 +8,12 @@ lmms-lab/ICON-QA. That copy has two columns of choice images: of what has more, 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from safegrpo.data.images import quoted
 from safegrpo.data.questions import (
     LETTERS,
     LICENSE,
@@ -23,7 +24,7 @@ from safegrpo.data.questions import (
     question_lines,
 )
 from safegrpo.errors import DataError
-from safegrpo.evaluation.answers import as_number
+from safegrpo.evaluation.answer_numbers import as_number
 from safegrpo.evaluation.benchmarks.base import (
     MISSING,
     NO_PROMPT,
@@ -47,11 +48,11 @@ def _load(folder: Path) -> Iterator[Item]:
     problems = problems_file(folder)
     if problems is not None:
         roots = _image_roots(problems.parent)
-        return items_of("iconqa", problem_rows(problems), partial(_authors_items, roots))
+        return items_of("iconqa", problem_rows(problems), partial(_authors_items, roots), "answer")
     files = hub_files(folder, "test")
     if not files:
         find_file(folder, ("iconqa_data/problems.json",), "IconQA")
-    return items_of("iconqa", placed_rows(files, folder), _hub_items)
+    return items_of("iconqa", placed_rows(files, folder), _hub_items, "answer")
 
 
 def _image_roots(base: Path) -> dict[str, list[Path]]:
@@ -70,7 +71,7 @@ def _image_roots(base: Path) -> dict[str, list[Path]]:
 
 def _authors_items(roots: dict[str, list[Path]], place: str, row: Row) -> Iterator[Item]:
     task = str(row.get("ques_type") or row["task"])
-    item = _item(row["pid"], row, task, choice_texts(row))
+    item = _item(row["pid"], row, task, choice_texts(row), letter_of)
     names = ["image.png"]
     if task == "choose_img":
         choices = [str(one) for one in row["choices"]]
@@ -86,7 +87,7 @@ def _authors_items(roots: dict[str, list[Path]], place: str, row: Row) -> Iterat
 
 def _hub_items(place: str, row: Row) -> Iterator[Item]:
     task, choices = text_of(row, "ques_type"), _listed(row.get("choices"))
-    item = _item(text_of(row, "question_id"), row, task, choices)
+    item = _item(text_of(row, "question_id"), row, task, choices, _letter)
     cells = [row.get("query_image")]
     if task == "choose_img":
         cells += [row.get(f"choice_image_{number}") for number in range(len(choices))]
@@ -109,14 +110,20 @@ def _listed(cell: object) -> tuple[str, ...]:
             try:
                 parts = ast.literal_eval(cell.strip())
             except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-                raise DataError(f"choices are no list: {cell[:80]!r}") from error
+                raise DataError(f"choices are no list: {quoted(cell, 80)}") from error
         cell = [part for part in parts if str(part).strip()] if isinstance(parts, list) else parts
     return choice_texts({"choices": cell})
 
 
-def _item(item_id: str, row: Row, task: str, choices: Sequence[str]) -> Item:
+def _item(
+    item_id: str,
+    row: Row,
+    task: str,
+    choices: Sequence[str],
+    letter: Callable[[object, Sequence[str]], str],
+) -> Item:
     if task not in TASKS:
-        raise DataError(f"task {task!r:.40} is none of {', '.join(TASKS)}")
+        raise DataError(f"task {quoted(task, 40)} is none of {', '.join(TASKS)}")
     question, answer = text_of(row, "question"), row.get("answer")
     shown = tuple(pictured(choices)) if task == "choose_img" else tuple(choices)
     if task == "fill_in_blank":
@@ -128,7 +135,7 @@ def _item(item_id: str, row: Row, task: str, choices: Sequence[str]) -> Item:
     else:
         if not choices:
             raise DataError("no choices")
-        key = AnswerKey("choice", _letter(answer, choices), shown)
+        key = AnswerKey("choice", letter(answer, choices), shown)
         lines = question_lines(question, "", shown)
     return Item(
         benchmark="iconqa",
@@ -142,7 +149,7 @@ def _item(item_id: str, row: Row, task: str, choices: Sequence[str]) -> Item:
 
 
 def _letter(answer: object, choices: Sequence[str]) -> str:
-    """The letter of the right choice: the authors give its place, the hub its text."""
+    """The letter of the right choice on the hub, which gives its text; the authors give its place."""
     if isinstance(answer, str) and answer.strip() in choices[: len(LETTERS)]:
         return LETTERS[list(choices).index(answer.strip())]
     return letter_of(answer, choices)
@@ -157,6 +164,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         source="https://github.com/lupantech/IconQA",
         load=_load,
         headline=("accuracy",),
+        size=21_489,
         folders=("IconQA", "ICON-QA"),
         hub="lmms-lab/ICON-QA",
     ),

@@ -51,7 +51,7 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         )
         yield with_cell(item, row.get("image") or row.get("image_path"), roots)
 
-    return items_of(name, rows, make)
+    return items_of(name, rows, make, expected="refuse")
 
 
 def _files(folder: Path, stem: str) -> list[Path]:
@@ -67,7 +67,7 @@ def _in_mini(row: Row | Unusable) -> bool:
     return str(row.get("selected_mini")).strip().lower() in ("true", "1", "1.0", "yes")
 
 
-def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
+def _benchmark(name: str, title: str, folders: tuple[str, ...], size: int) -> Benchmark:
     return Benchmark(
         name=name,
         title=title,
@@ -76,6 +76,7 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
         source="https://huggingface.co/datasets/JailbreakV-28K/JailBreakV-28k",
         load=partial(_load, name),
         headline=("attack_success",),
+        size=size,
         folders=folders,
         hub="JailbreakV-28K/JailBreakV-28k",
     )
@@ -83,6 +84,6 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
 
 _FOLDERS = ("JailBreakV-28k", "JailBreakV_28K")
 BENCHMARKS = (
-    _benchmark("jailbreakv", "JailBreakV-28K", _FOLDERS),
-    _benchmark("jailbreakv_mini", "JailBreakV-28K, mini", ("jailbreakv", *_FOLDERS)),
+    _benchmark("jailbreakv", "JailBreakV-28K", _FOLDERS, 28_000),
+    _benchmark("jailbreakv_mini", "JailBreakV-28K, mini", ("jailbreakv", *_FOLDERS), 280),
 )

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from safegrpo.data.images import quoted
 from safegrpo.data.questions import LETTERS, choice_texts, question_lines
 from safegrpo.errors import DataError
-from safegrpo.evaluation.answers import as_number
+from safegrpo.evaluation.answer_numbers import as_number
 from safegrpo.evaluation.benchmarks.base import (
     NO_PROMPT,
     Benchmark,
@@ -39,7 +40,7 @@ def _load(folder: Path) -> Iterator[Item]:
     if not files:
         files = [find_file(folder, names, "MathVista")]
     roots = (files[0].parent, folder)
-    return items_of("mathvista", placed_rows(files, folder), partial(_items, roots))
+    return items_of("mathvista", placed_rows(files, folder), partial(_items, roots), "answer")
 
 
 def _items(roots: Sequence[Path], place: str, row: Row) -> Iterator[Item]:
@@ -66,7 +67,7 @@ def _asked(question: str, row: Row) -> tuple[AnswerKey, list[str]]:
         raise DataError("no answer")
     if choices:
         if right not in choices[: len(LETTERS)]:
-            raise DataError(f"answer {right!r:.40} is none of {len(choices)} choices")
+            raise DataError(f"answer {quoted(right, 40)} is none of {len(choices)} choices")
         key = AnswerKey("choice", LETTERS[choices.index(right)], choices)
         return key, question_lines(question, "", choices)
     kind, unit = text_of(row, "answer_type"), text_of(row, "unit").strip()
@@ -77,10 +78,10 @@ def _asked(question: str, row: Row) -> tuple[AnswerKey, list[str]]:
     elif kind in _FORMS:
         form = _FORMS[kind]
     else:
-        raise DataError(f"answer_type {kind!r:.40} is unknown")
+        raise DataError(f"answer_type {quoted(kind, 40)} is unknown")
     if kind in ("integer", "float"):
         if as_number(right) is None:
-            raise DataError(f"answer {right!r:.40} is no number")
+            raise DataError(f"answer {quoted(right, 40)} is no number")
         key = AnswerKey("number", right, precision=digits)
     else:
         key = AnswerKey("list" if kind == "list" else "text", right)
@@ -107,6 +108,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         source="https://github.com/lupantech/MathVista",
         load=_load,
         headline=("accuracy",),
+        size=1000,
         folders=("MathVista",),
         hub="AI4Math/MathVista",
     ),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from safegrpo.data.images import quoted
@@ -18,7 +17,9 @@ from safegrpo.evaluation.benchmarks.base import (
     Benchmark,
     find_file,
     hub_files,
+    missing_file,
     text_of,
+    unique,
     with_cell,
     with_image,
 )
@@ -56,15 +57,13 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
     data = next(
         (d for d in (folder / "data", folder) if (d / "processed_questions").is_dir()), None
     )
-    parts = _official(data, folder) if data is not None else _of_hub(folder)
-    first = next(parts, None)
-    if first is None:
+    parts = list(_official(data, folder) if data is not None else _of_hub(folder))
+    if all(rows is None for _, _, rows in parts):
         raise InputFileError(
             f"{folder}/ holds no data/processed_questions/{SCENARIOS[0]}.json, and no parquet of "
             "the hub; MM-SafetyBench is read from either layout"
         )
     roots = [data / "imgs", folder / "imgs", folder / "MM-SafetyBench(imgs)"] if data else [folder]
-    rows = (one for part in chain([first], parts) for one in _chosen(part, sampled))
 
     def make(_: str, row: Row) -> Iterator[Item]:
         scenario, subset, number = row["scenario"], row["subset"], row["number"]
@@ -82,17 +81,37 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         else:
             yield with_image(item, roots, f"{scenario}/{subset}/{number}.jpg")
 
-    return items_of(name, rows, make)
+    def items() -> Iterator[Item]:
+        for scenario, subset, rows in parts:
+            if sampled is not None and scenario[:2] not in sampled:
+                continue
+            if rows is not None:
+                chosen = _chosen(scenario, subset, rows, sampled)
+                yield from items_of(name, chosen, make, "refuse", scenario, subset)
+            else:
+                key = f"{scenario}/{subset}" if subset else scenario
+                yield missing_file(name, key, f"the file of {key}", "refuse", scenario, subset)
+        known = {scenario[:2] for scenario in SCENARIOS}
+        for number in sampled or ():
+            if number not in known:
+                what = f"scenario {quoted(number)}, which {_TINY} names,"
+                yield missing_file(name, f"scenario {number}", what, "refuse")
+
+    return unique(items())
 
 
-_Part = tuple[str, str, _Rows]
-"""(scenario, subset, its rows)"""
+_Part = tuple[str, str, _Rows | None]
+"""(scenario, subset, its rows); the rows are None if there is no file, and the subset may be empty:
+then all of the scenario is missing."""
 
 
 def _official(data: Path, folder: Path) -> Iterator[_Part]:
     for scenario in SCENARIOS:
         file = data / "processed_questions" / f"{scenario}.json"
-        for subset in SUBSETS if file.is_file() else ():
+        if not file.is_file():
+            yield scenario, "", None
+            continue
+        for subset in SUBSETS:
             yield scenario, subset, placed_rows([file], folder)
 
 
@@ -100,27 +119,31 @@ def _of_hub(folder: Path) -> Iterator[_Part]:
     for scenario in SCENARIOS:
         config = scenario[3:]
         below = (f"data/{config}", config)
-        plain: dict[str, str] = {}
-        for _, row in placed_rows(hub_files(folder, "Text_only", below), folder):
-            if not isinstance(row, Unusable):
-                plain[str(row.get("id"))] = noted(row, plain="question").get("plain", "")
+        plain = hub_files(folder, "Text_only", below)
+        files = {subset: hub_files(folder, subset, below) for subset in SUBSETS}
+        if not any(files.values()):
+            yield scenario, "", None
+            continue
         for subset in SUBSETS:
-            if files := hub_files(folder, subset, below):
-                yield scenario, subset, _with_intent(placed_rows(files, folder), plain)
+            rows = _with_intent(files[subset], plain, folder) if files[subset] else None
+            yield scenario, subset, rows
 
 
-def _with_intent(rows: _Rows, plain: dict[str, str]) -> _Rows:
+def _with_intent(files: list[Path], plain_files: list[Path], folder: Path) -> _Rows:
     """The hub's rows, which have the rephrased question alone, with the plain one beside it."""
-    for place, row in rows:
+    plain: dict[str, str] = {}
+    for _, row in placed_rows(plain_files, folder):
+        if not isinstance(row, Unusable):
+            plain[str(row.get("id"))] = noted(row, plain="question").get("plain", "")
+    for place, row in placed_rows(files, folder):
         if isinstance(row, Unusable):
             yield place, row
         else:
             yield place, {**row, "Question": plain.get(str(row.get("id")))}
 
 
-def _chosen(part: _Part, sampled: dict[str, list[str]] | None) -> _Rows:
+def _chosen(scenario: str, subset: str, rows: _Rows, sampled: dict[str, list[str]] | None) -> _Rows:
     """A part's rows with their scenario, subset and number, or the sampled ones among them."""
-    scenario, subset, rows = part
     wanted = None if sampled is None else dict.fromkeys(sampled.get(scenario[:2], ()))
     for place, row in rows:
         place = f"{place}, {subset}"
@@ -160,7 +183,7 @@ def _sampled(folder: Path) -> dict[str, list[str]]:
 _ADVICE = ("08", "10", "11", "12", "13")
 
 
-def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
+def _benchmark(name: str, title: str, folders: tuple[str, ...], size: int) -> Benchmark:
     return Benchmark(
         name=name,
         title=title,
@@ -170,6 +193,7 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
         load=partial(_load, name),
         headline=("attack_success",),
         official="mm_safetybench",
+        size=size,
         folders=folders,
         hub="PKU-Alignment/MM-SafetyBench",
         groups={
@@ -180,6 +204,8 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...]) -> Benchmark:
 
 
 BENCHMARKS = (
-    _benchmark("mm_safetybench", "MM-SafetyBench", ("MM-SafetyBench",)),
-    _benchmark("mm_safetybench_tiny", "MM-SafetyBench, tiny", ("mm_safetybench", "MM-SafetyBench")),
+    _benchmark("mm_safetybench", "MM-SafetyBench", ("MM-SafetyBench",), 5040),
+    _benchmark(
+        "mm_safetybench_tiny", "MM-SafetyBench, tiny", ("mm_safetybench", "MM-SafetyBench"), 504
+    ),
 )

@@ -25,7 +25,7 @@ def _load(folder: Path) -> Iterator[Item]:
     if not files:
         files = [find_file(folder, names, "MM-Vet")]
     roots = (files[0].parent / "images", folder / "images", files[0].parent)
-    return items_of("mmvet", placed_rows(files, folder), partial(_items, roots))
+    return items_of("mmvet", placed_rows(files, folder), partial(_items, roots), "answer")
 
 
 def _items(roots: Sequence[Path], place: str, row: Row) -> Iterator[Item]:
@@ -62,6 +62,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         load=_load,
         headline=("score",),
         official="mmvet",
+        size=218,
         folders=("mm-vet", "MM-Vet", "MMVet"),
         hub="whyu/mm-vet",
     ),

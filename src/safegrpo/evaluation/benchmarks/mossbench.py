@@ -63,7 +63,7 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         # The hub has the image itself beside its name.
         yield with_cell(item, row.get("decoded_image") or row.get("image"), roots)
 
-    return items_of(name, placed_rows(files, folder), make)
+    return items_of(name, placed_rows(files, folder), make, expected=expected)
 
 
 def _type(row: Row) -> str:
@@ -84,6 +84,7 @@ BENCHMARKS = (
         load=partial(_load, "mossbench"),
         headline=("over_refusal",),
         official="mossbench",
+        size=300,
         folders=("MOSSBench",),
         hub="AIcell/MOSSBench",
     ),
@@ -96,6 +97,7 @@ BENCHMARKS = (
         load=partial(_load, "mossbench_contrast"),
         headline=("safety",),
         official="mossbench",
+        size=244,
         folders=("mossbench", "MOSSBench"),
     ),
 )

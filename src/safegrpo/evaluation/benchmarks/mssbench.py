@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ ROBOT_PROMPT = (
 "Put the cup away" answers that it has no hands, which would count as a refusal."""
 
 _JSON_LIMIT = 64 * 2**20
-
 
 _COLUMNS = {
     "chat": ("Type", "intent", "safe_image_path", "unsafe_image_path"),
@@ -51,26 +51,33 @@ def _load(folder: Path) -> Iterator[Item]:
                     expected="help" if tag == "safe" else "refuse",
                     tags={"combined": tag},
                     notes=noted(row, intent=intent),
-                    twin=twin,
+                    # A robot is told something else on either side: no look at the image is needed.
+                    twin=twin if part == "chat" else "",
                 )
                 yield with_image(item, roots, row.get(image))
 
-    return items_of("mssbench", _records(file), make)
+    parts = _parts(file)
+    return chain.from_iterable(
+        items_of("mssbench", _records(part, parts[part]), make, subset=part) for part in _COLUMNS
+    )
 
 
-def _records(file: Path) -> Iterator[tuple[str, Row | Unusable]]:
-    """(`chat-0`, record) of both parts; DataError if they are not there."""
+def _parts(file: Path) -> dict[str, list[Any]]:
+    """part -> its records; DataError if they are not there."""
     try:
         parts: Any = json.loads(read_text(file, _JSON_LIMIT))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not JSON that can be read: {error}") from error
-    names = ("chat", "embodied")
-    if not isinstance(parts, dict) or not all(isinstance(parts.get(n), list) for n in names):
+    if not isinstance(parts, dict) or not all(isinstance(parts.get(n), list) for n in _COLUMNS):
         raise DataError(f'{file} holds no lists "chat" and "embodied"')
-    for name in names:
-        for number, record in enumerate(parts[name]):
-            good = isinstance(record, Mapping)
-            yield f"{name}-{number}", record if good else Unusable("", "not an object")
+    return parts
+
+
+def _records(part: str, records: list[Any]) -> Iterator[tuple[str, Row | Unusable]]:
+    """(`chat-0`, record)"""
+    for number, record in enumerate(records):
+        good = isinstance(record, Mapping)
+        yield f"{part}-{number}", record if good else Unusable("", "not an object")
 
 
 def _asked(part: str, row: Row) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,7 @@ from safegrpo.evaluation.benchmarks.base import (
 )
 from safegrpo.evaluation.benchmarks.reading import Placed, Row, items_of, placed_rows
 from safegrpo.evaluation.item import AnswerKey, Item
+from safegrpo.terminal import printable
 
 _TEST = "test"
 
@@ -38,7 +39,7 @@ def _load(folder: Path) -> Iterator[Item]:
     problems = problems_file(folder)
     if problems is not None:
         roots = tuple(problems.parent / below for below in ("images/test", _TEST, "images", "."))
-        return items_of("scienceqa", problem_rows(problems), partial(_items, roots))
+        return items_of("scienceqa", problem_rows(problems), partial(_items, roots), "answer")
     files = hub_files(folder, _TEST, (".", "data", "ScienceQA-FULL"))
     if not files:
         find_file(folder, ("problems.json",), "ScienceQA")
@@ -46,13 +47,13 @@ def _load(folder: Path) -> Iterator[Item]:
         (place, row if isinstance(row, Unusable) else {**row, "pid": f"test-{number}"})
         for number, (place, row) in enumerate(placed_rows(files, folder), start=1)
     )
-    return items_of("scienceqa", rows, partial(_items, ()))
+    return items_of("scienceqa", rows, partial(_items, ()), "answer")
 
 
 def problem_rows(problems: Path) -> Placed:
     """The rows of the test part of a `problems.json`, with their `pid` and (IconQA's) `task`."""
     for task, pid, row in split_rows(problems, _TEST):
-        place = f"{problems.name} question {pid}"
+        place = printable(f"{problems.name} question {pid[:80]}")
         if isinstance(row, Mapping):
             yield place, {**row, "pid": pid, "task": task or row.get("task")}
         else:
@@ -88,6 +89,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         source="https://github.com/lupantech/ScienceQA",
         load=_load,
         headline=("accuracy",),
+        size=4241,
         folders=("ScienceQA",),
         hub="derek-thomas/ScienceQA",
     ),

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from safegrpo.data.questions import LETTERS
+from safegrpo.data.images import quoted
+from safegrpo.data.questions import LETTERS, question_lines
 from safegrpo.data.sources.pair import id_text, known
 from safegrpo.errors import DataError
 from safegrpo.evaluation.benchmarks.base import (
@@ -16,8 +17,8 @@ from safegrpo.evaluation.benchmarks.base import (
     text_of,
     with_cell,
 )
-from safegrpo.evaluation.benchmarks.reading import Row, items_of, noted, placed_rows, with_choices
-from safegrpo.evaluation.item import AnswerKey, Item
+from safegrpo.evaluation.benchmarks.reading import Row, items_of, noted, placed_rows
+from safegrpo.evaluation.item import AnswerKey, Expected, Item
 
 
 def _load(name: str, folder: Path) -> Iterator[Item]:
@@ -32,7 +33,8 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         make_item = _choice if name == "siuo_choice" else _open
         yield with_cell(make_item(item_id, row), row.get("image"), roots)
 
-    return items_of(name, placed_rows(files, folder), make)
+    expected: Expected = "answer" if name == "siuo_choice" else "care"
+    return items_of(name, placed_rows(files, folder), make, expected=expected)
 
 
 def _mirror(folder: Path, config: str) -> list[Path]:
@@ -62,13 +64,13 @@ def _choice(item_id: str, row: Row) -> Item:
     letters = sorted(options)
     right = text_of(row, "correct_option").strip()
     if letters != list(LETTERS[: len(letters)]) or right not in letters:
-        raise DataError(f"{right!r:.20} is no option, or the letters are not A, B, … in order")
+        raise DataError(f"{quoted(right, 20)} is no option, or they are not A, B, … in order")
     choices = tuple(text_of(options, letter) for letter in letters)
     question = text_of(row, "question")
     return Item(
         benchmark="siuo_choice",
         id=item_id,
-        prompt=with_choices(question, choices) if question.strip() else "",
+        prompt="\n".join(question_lines(question, "", choices)) if question.strip() else "",
         category=text_of(row, "category"),
         expected="answer",
         answer=AnswerKey("choice", right, choices),
@@ -85,6 +87,7 @@ BENCHMARKS = (
         load=partial(_load, "siuo"),
         headline=("safety", "usefulness", "safe_and_useful"),
         official="siuo",
+        size=167,
         folders=("SIUO",),
         hub="sinwang/SIUO",
     ),
@@ -96,6 +99,7 @@ BENCHMARKS = (
         source="https://github.com/sinwang20/SIUO",
         load=partial(_load, "siuo_choice"),
         headline=("accuracy",),
+        size=167,
         folders=("siuo", "SIUO"),
         hub="sinwang/SIUO",
     ),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 from safegrpo.data.sources.pair import id_text, known
 from safegrpo.errors import DataError
-from safegrpo.evaluation.benchmarks.base import Benchmark, checked, find_file, text_of, with_image
-from safegrpo.evaluation.benchmarks.reading import Row, bad_row, items_of, noted, placed_rows
+from safegrpo.evaluation.benchmarks.base import (
+    Benchmark,
+    bad_row,
+    find_file,
+    text_of,
+    with_image,
+)
+from safegrpo.evaluation.benchmarks.reading import Row, items_of, noted, placed_rows
 from safegrpo.evaluation.item import Expected, Item
 
 _KINDS: Mapping[str, tuple[str, str, Expected, Mapping[str, str]]] = {
@@ -36,9 +41,12 @@ def _load(folder: Path) -> Iterator[Item]:
         for turn in turns:
             kinds = [kind for kind in _KINDS if isinstance(turn, Mapping) and kind in turn]
             for kind in kinds:
-                item_id = stem + _KINDS[kind][0]
-                make_item = partial(_item, item_id, row, turn, kind, roots)
-                yield checked("vlguard", item_id, place, make_item)
+                added, subset, expected, _ = _KINDS[kind]
+                try:
+                    yield _item(stem + added, row, turn, kind, roots)
+                except DataError as error:
+                    problem = f"{place}: {error}"
+                    yield bad_row("vlguard", stem + added, problem, expected, subset=subset)
             if not kinds:
                 problem = f"{place}: an entry of instr-resp has none of {', '.join(_KINDS)}"
                 yield bad_row("vlguard", f"{stem}-unknown", problem)
@@ -50,7 +58,7 @@ def _item(item_id: str, row: Row, turn: Row, kind: str, roots: list[Path]) -> It
     _, subset, expected, tags = _KINDS[kind]
     unsafe = kind == "instruction"
     if row.get("safe") is unsafe:
-        raise DataError(f'"safe" is {row["safe"]}, which "{kind}" contradicts')
+        raise DataError(f'"safe" is {str(unsafe).lower()}, which "{kind}" contradicts')
     item = Item(
         benchmark="vlguard",
         id=item_id,
@@ -73,6 +81,7 @@ BENCHMARKS = (
         source="https://github.com/ys-zong/VLGuard",
         load=_load,
         headline=("attack_success", "over_refusal"),
+        size=1558,
         folders=("VLGuard",),
         hub="ys-zong/VLGuard",
     ),

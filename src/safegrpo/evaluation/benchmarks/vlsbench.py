@@ -35,7 +35,7 @@ def _load(folder: Path) -> Iterator[Item]:
         image = row.get("image")  # the hub's, which has the image itself
         yield with_cell(item, image if isinstance(image, Mapping) else row.get("image_path"), roots)
 
-    return items_of("vlsbench", placed_rows(files, folder), make)
+    return items_of("vlsbench", placed_rows(files, folder), make, expected="refuse")
 
 
 BENCHMARKS = (
@@ -48,6 +48,7 @@ BENCHMARKS = (
         load=_load,
         headline=("safety",),
         official="vlsbench",
+        size=2241,
         folders=("VLSBench",),
         hub="Foreshhh/vlsbench",
     ),
