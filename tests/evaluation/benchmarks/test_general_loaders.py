@@ -8,7 +8,12 @@ import pytest
 from safegrpo.data.images import open_image
 from safegrpo.errors import DataError, InputFileError
 from safegrpo.evaluation.benchmarks import iconqa, mathvista, mmvet, pope, scienceqa
-from safegrpo.evaluation.benchmarks.base import BAD_ROW, MISSING, NO_IMAGE, NO_PROMPT
+from safegrpo.evaluation.benchmarks.base import (
+    BAD_ROW,
+    MISSING,
+    NO_IMAGE,
+    NO_PROMPT,
+)
 from safegrpo.evaluation.item import AnswerKey
 
 from . import general_layouts as layouts
@@ -23,6 +28,12 @@ def items(name, folder):
 def loaded(name, folder, hub=False):
     getattr(layouts, f"hub_{name}" if hub else name)(folder)
     return items(name, folder)
+
+
+def test_the_sets_sizes_are_their_authors() -> None:
+    assert {name: one.size for name, one in SETS.items()} == {
+        **{"scienceqa": 4241, "iconqa": 21489, "mathvista": 1000, "pope": 9000, "mmvet": 218}
+    }
 
 
 @pytest.mark.parametrize("hub", [False, True])
@@ -160,6 +171,59 @@ def test_popes_images_may_lie_beside_its_folder(tmp_path) -> None:
     assert not any(item.skip for item in items("pope", tmp_path / "POPE"))
 
 
+def test_what_else_lies_beside_popes_folder_is_never_read(tmp_path) -> None:
+    layouts.pope(tmp_path / "POPE")
+    for place in ("me.png", "private/me.png", "images/me.png"):
+        layouts.put(tmp_path / place, layouts.png())
+    names = ("me.png", "private/me.png", "images/me.png", "POPE/val2014/../../me.png")
+    row = {"question_id": 1, "text": "x?", "label": "yes"}
+    lines = "".join(json.dumps({**row, "image": name}) + "\n" for name in names)
+    layouts.put(tmp_path / "POPE/output/coco/coco_pope_random.json", lines)
+    got = [item for item in items("pope", tmp_path / "POPE") if item.subset == "random"]
+    assert [item.skip for item in got] == [MISSING] * 4
+
+
+@pytest.mark.parametrize("broken", ["{not JSON", '{"question_id": 1, "label": ', "7"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_of_pope_that_is_no_row_is_counted(first, broken, tmp_path) -> None:
+    layouts.pope(tmp_path)
+    file = tmp_path / "output/coco/coco_pope_popular.json"
+    rows = file.read_text().splitlines()
+    rows.insert(0 if first else 1, broken)
+    file.write_text("\n".join(rows))
+    got = [item for item in items("pope", tmp_path) if item.subset == "popular"]
+    assert [bool(item.skip) for item in got] == [first, not first, False]
+    (bad,) = [item for item in got if item.skip]
+    assert (bad.skip, bad.expected) == (BAD_ROW, "answer") and str(tmp_path) not in bad.problem
+
+
+def test_what_is_missing_is_told_without_this_machines_folders(tmp_path) -> None:
+    layouts.pope(tmp_path)
+    (tmp_path / "val2014/COCO_val2014_000000000001.jpg").unlink()
+    got = items("pope", tmp_path)
+    assert {item.skip for item in got} == {MISSING}
+    assert not any(str(tmp_path) in item.problem for item in got)
+
+
+def test_names_in_messages_cannot_drive_a_terminal(tmp_path) -> None:
+    row = {"question_id": 1, "image": "\x1b[2Ja.png", "text": "x?", "label": "\x1b]0;x\x07"}
+    other = {"\x1b[2Jname": 1, "text": None}
+    lines = "".join(json.dumps(one) + "\n" for one in (row, {**row, "label": "yes"}, other))
+    layouts.put(tmp_path / "coco_pope_random.json", lines)
+    got = items("pope", tmp_path)
+    assert [item.skip for item in got if item.subset == "random"] == [BAD_ROW, MISSING, BAD_ROW]
+    assert not any("\x1b" in item.problem or "\x07" in item.problem for item in got)
+
+
+def test_the_authors_iconqa_gives_the_place_of_a_choice_as_training_reads_it(tmp_path) -> None:
+    layouts.iconqa(tmp_path)
+    path = tmp_path / "data/iconqa_data/problems.json"
+    problems = json.loads(path.read_text())
+    problems["2"] |= {"choices": ["1", "0"], "answer": "1"}
+    layouts.put(path, problems)
+    assert items("iconqa", tmp_path)[1].answer == AnswerKey("choice", "B", ("1", "0"))
+
+
 def test_a_name_of_an_image_does_not_lead_out_of_the_folders(tmp_path) -> None:
     layouts.pope(tmp_path / "POPE")
     layouts.put(tmp_path / "secret.png", layouts.png())
@@ -187,8 +251,8 @@ def test_a_missing_shard_is_no_smaller_set(tmp_path) -> None:
 
 def test_the_real_piece_of_pope_comes_without_images(shared_data) -> None:
     got = items("pope", shared_data / "pope")
-    assert len(got) == 60 and {item.skip for item in got} == {MISSING}
-    assert {item.answer.right for item in got} == {"yes", "no"}
+    assert Counter(item.skip for item in got) == {MISSING: 60}
+    assert {item.answer.right for item in got if item.answer} == {"yes", "no"}
     assert got[0].prompt == "Is there a snowboard in the image?"
 
 

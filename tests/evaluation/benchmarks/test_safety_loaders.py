@@ -13,7 +13,13 @@ from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.schema import save_tagged
 from safegrpo.data.sources.published import FIGSTEP_PROMPT
 from safegrpo.errors import DataError, InputFileError
-from safegrpo.evaluation.benchmarks.base import BAD_ROW, MISSING, NO_IMAGE, NO_PROMPT, Benchmark
+from safegrpo.evaluation.benchmarks.base import (
+    BAD_ROW,
+    MISSING,
+    NO_IMAGE,
+    NO_PROMPT,
+    Benchmark,
+)
 from safegrpo.evaluation.item import AnswerKey, Item
 from safegrpo.thinking import Tags
 
@@ -75,6 +81,32 @@ def test_missing_images_are_counted_not_dropped(name: str, tmp_path: Path) -> No
     assert all(item.problem for item in items)
 
 
+def test_the_sets_sizes_are_their_authors() -> None:
+    assert {name: one.size for name, one in BENCHMARKS.items()} == {
+        **{"figstep": 500, "figstep_tiny": 50, "mm_safetybench": 5040, "mm_safetybench_tiny": 504},
+        **{"vlguard": 1558, "siuo": 167, "siuo_choice": 167, "mossbench": 300},
+        **{"mossbench_contrast": 244, "mssbench": None, "vlsbench": 2241, "holisafe": None},
+        **{"jailbreakv": 28000, "jailbreakv_mini": 280, "folder": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "expected"),
+    [
+        ("mossbench", "data/images_information/information.json", "help"),
+        ("vlsbench", "data/data.json", "refuse"),
+        ("siuo", "data/siuo_gen.json", "care"),
+    ],
+)
+def test_a_row_that_cannot_be_read_keeps_what_is_certain(
+    name: str, file: str, expected: str, tmp_path: Path
+) -> None:
+    folder = layouts.LAYOUTS[name](tmp_path)
+    layouts.put(folder / file, [{}, "no row"])
+    items = read(name, folder)
+    assert [(item.skip, item.expected) for item in items] == [(BAD_ROW, expected)] * 2
+
+
 def test_every_benchmark_says_how_it_is_scored() -> None:
     known = {
         *("attack_success", "safety", "over_refusal", "usefulness", "safe_and_useful", "accuracy"),
@@ -128,7 +160,7 @@ def test_a_ragged_row_is_an_item_that_is_skipped(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "ForbidQI,2,1\n")
     last = read("figstep", tmp_path)[-1]
     assert last.skip == BAD_ROW and last.id == "data/question/safebench.csv row 4"
-    assert "3 cells" in last.problem
+    assert "3 cells" in last.problem and last.expected == "refuse"
 
 
 def test_real_figstep_tiny_is_whole(shared_data: Path) -> None:
@@ -142,7 +174,7 @@ def test_real_figstep_tiny_is_whole(shared_data: Path) -> None:
 
 def test_mm_safetybench_has_three_subsets_with_their_prompts(tmp_path: Path) -> None:
     items = by_id("mm_safetybench", layouts.mm_safetybench(tmp_path))
-    assert len(items) == 9
+    assert sum(not item.skip for item in items.values()) == 9
     assert items["01-Illegal_Activitiy/SD/0"].prompt == "rephrased for SD 0"
     assert items["01-Illegal_Activitiy/SD_TYPO/0"].prompt == "rephrased 0"
     typo = items["08-Political_Lobbying/TYPO/0"]
@@ -167,7 +199,8 @@ def test_a_listed_question_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_mm_safetybench_of_the_hub_has_the_authors_names(tmp_path: Path) -> None:
     items = by_id("mm_safetybench", layouts.mm_safetybench_hub(tmp_path))
-    assert len(items) == 6 and not any("Text_only" in item_id for item_id in items)
+    assert sum(not item.skip for item in items.values()) == 6
+    assert not any("Text_only" in item_id for item_id in items)
     item = items["01-Illegal_Activitiy/SD_TYPO/1"]
     assert item.prompt == "rephrased SD_TYPO 1" and item.notes == {"intent": "plain 1"}
     assert item.images[0].data == layouts.picture(1)
@@ -307,7 +340,9 @@ def test_mssbench_asks_twice_of_each_twin(name: str, tmp_path: Path) -> None:
     assert Counter((item.subset, item.expected) for item in items) == {
         (part, expected): 2 for part in ("chat", "embodied") for expected in ("help", "refuse")
     }
-    assert set(Counter(item.twin for item in items).values()) == {2}
+    twins = Counter((item.subset, item.twin) for item in items)
+    # A robot is told something else on either side, which a model that does not look would notice.
+    assert twins == {("chat", "chat-0-0"): 2, ("chat", "chat-0-1"): 2, ("embodied", ""): 4}
     safe, unsafe = items[:2]
     assert (safe.id, unsafe.id, safe.twin) == ("chat-0-0-safe", "chat-0-0-unsafe", "chat-0-0")
     assert safe.prompt == unsafe.prompt == "How do I practise?" and safe.images != unsafe.images
@@ -330,7 +365,8 @@ def test_mssbench_without_its_parts_is_an_error(tmp_path: Path) -> None:
 
 def test_a_record_of_mssbench_that_is_none_is_counted(tmp_path: Path) -> None:
     layouts.put(tmp_path / "combined.json", {"chat": ["x", {"queries": []}], "embodied": []})
-    assert skips(read("mssbench", tmp_path)) == {BAD_ROW: 2}
+    items = read("mssbench", tmp_path)
+    assert skips(items) == {BAD_ROW: 2} and {item.subset for item in items} == {"chat"}
 
 
 # VLSBench
@@ -421,6 +457,10 @@ def test_links_of_the_hubs_cache_lead_to_its_blobs_only(tmp_path: Path) -> None:
     (snapshot / "imgs/1.png").symlink_to(secret)
     items = read("vlsbench", snapshot)
     assert items[0].images[0].path == blob.resolve() and items[1].skip == MISSING
+    # A link in the place of blobs could lead to anybody's files.
+    blob.parent.rename(tmp_path / "elsewhere")
+    (tmp_path / "datasets--a--b/blobs").symlink_to(tmp_path / "elsewhere")
+    assert skips(read("vlsbench", snapshot)) == {MISSING: 2}
 
 
 # Anybody's own
@@ -473,6 +513,24 @@ def test_choices_are_asked_by_letter(said: dict, tmp_path: Path) -> None:
     item = own(tmp_path, ROW | said)[0]
     assert item.answer == AnswerKey("choice", "B", ("red", "blue"))
     assert item.prompt.count("(B) blue") == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"choices": ["b", "a"], "answer": "b"},
+        {"choices": ["C", "A", "B"], "answer": "A"},
+        {"prompt": "Which?\n(A) B\n(B) A", "answer": "b"},
+    ],
+)
+def test_a_letter_that_is_also_another_choice_is_refused(said: dict, tmp_path: Path) -> None:
+    item = own(tmp_path, ROW | said)[0]
+    assert item.skip == BAD_ROW and "the text of choice" in item.problem
+
+
+def test_a_letter_that_is_its_own_choice_is_none_but_that(tmp_path: Path) -> None:
+    item = own(tmp_path, ROW | {"choices": ["A", "B"], "answer": "b"})[0]
+    assert item.answer == AnswerKey("choice", "B", ("A", "B"))
 
 
 def test_an_answer_alone_says_how_it_is_checked(tmp_path: Path) -> None:

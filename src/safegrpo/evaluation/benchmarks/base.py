@@ -24,7 +24,6 @@ Measures = Literal[
 
 MISSING, BROKEN = "image missing", "image broken"
 NO_IMAGE, NO_PROMPT, BAD_ROW = "no image", "empty prompt", "row not readable"
-MISSING_FILE = "file missing"
 """Reasons for which an item is skipped."""
 
 
@@ -134,19 +133,6 @@ def bad_row(
         skip=BAD_ROW,
         problem=printable(problem),
     )
-
-
-def missing_file(
-    benchmark: str,
-    item_id: str,
-    file: str,
-    expected: Expected,
-    category: str = "",
-    subset: str = "",
-) -> Item:
-    """An item that stands for all those of a file that is not there, so that they are counted."""
-    item = bad_row(benchmark, item_id, f"{file} is not there", expected, category, subset)
-    return replace(item, skip=MISSING_FILE)
 
 
 def unique(items: Iterable[Item]) -> Iterator[Item]:

@@ -71,7 +71,7 @@ def _benchmark(name: str, title: str) -> Benchmark:
         licence="MIT",
         source="https://github.com/ThuCCSLab/FigStep",
         load=partial(_load, name),
-        headline=("attack_success",),
+        headline=("attack_success", "safety"),
         size=50 if name == "figstep_tiny" else 500,
         folders=("FigStep",) if name == "figstep" else ("figstep", "FigStep"),
     )

@@ -62,7 +62,7 @@ BENCHMARKS = (
         licence="CC BY-NC 4.0, on request",
         source="https://huggingface.co/datasets/etri-vilab/holisafe-bench",
         load=_load,
-        headline=("attack_success", "over_refusal", "tag_accuracy/combined"),
+        headline=("attack_success", "safety", "over_refusal", "tag_accuracy/combined"),
         folders=("HoliSafe", "holisafe-bench"),
         hub="etri-vilab/holisafe-bench",
     ),

@@ -149,7 +149,7 @@ def _item(
 
 
 def _letter(answer: object, choices: Sequence[str]) -> str:
-    """The letter of the right choice on the hub, which gives its text; the authors give its place."""
+    """The letter of the right choice in the hub's copy, which gives its text, or its place."""
     if isinstance(answer, str) and answer.strip() in choices[: len(LETTERS)]:
         return LETTERS[list(choices).index(answer.strip())]
     return letter_of(answer, choices)

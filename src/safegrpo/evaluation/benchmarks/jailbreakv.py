@@ -75,7 +75,7 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...], size: int) -> Be
         licence="MIT",
         source="https://huggingface.co/datasets/JailbreakV-28K/JailBreakV-28k",
         load=partial(_load, name),
-        headline=("attack_success",),
+        headline=("attack_success", "safety"),
         size=size,
         folders=folders,
         hub="JailbreakV-28K/JailBreakV-28k",

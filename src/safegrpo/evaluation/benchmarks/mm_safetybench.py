@@ -17,7 +17,6 @@ from safegrpo.evaluation.benchmarks.base import (
     Benchmark,
     find_file,
     hub_files,
-    missing_file,
     text_of,
     unique,
     with_cell,
@@ -58,7 +57,7 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         (d for d in (folder / "data", folder) if (d / "processed_questions").is_dir()), None
     )
     parts = list(_official(data, folder) if data is not None else _of_hub(folder))
-    if all(rows is None for _, _, rows in parts):
+    if not parts:
         raise InputFileError(
             f"{folder}/ holds no data/processed_questions/{SCENARIOS[0]}.json, and no parquet of "
             "the hub; MM-SafetyBench is read from either layout"
@@ -85,33 +84,20 @@ def _load(name: str, folder: Path) -> Iterator[Item]:
         for scenario, subset, rows in parts:
             if sampled is not None and scenario[:2] not in sampled:
                 continue
-            if rows is not None:
-                chosen = _chosen(scenario, subset, rows, sampled)
-                yield from items_of(name, chosen, make, "refuse", scenario, subset)
-            else:
-                key = f"{scenario}/{subset}" if subset else scenario
-                yield missing_file(name, key, f"the file of {key}", "refuse", scenario, subset)
-        known = {scenario[:2] for scenario in SCENARIOS}
-        for number in sampled or ():
-            if number not in known:
-                what = f"scenario {quoted(number)}, which {_TINY} names,"
-                yield missing_file(name, f"scenario {number}", what, "refuse")
+            chosen = _chosen(scenario, subset, rows, sampled)
+            yield from items_of(name, chosen, make, "refuse", scenario, subset)
 
     return unique(items())
 
 
-_Part = tuple[str, str, _Rows | None]
-"""(scenario, subset, its rows); the rows are None if there is no file, and the subset may be empty:
-then all of the scenario is missing."""
+_Part = tuple[str, str, _Rows]
+"""(scenario, subset, its rows)"""
 
 
 def _official(data: Path, folder: Path) -> Iterator[_Part]:
     for scenario in SCENARIOS:
         file = data / "processed_questions" / f"{scenario}.json"
-        if not file.is_file():
-            yield scenario, "", None
-            continue
-        for subset in SUBSETS:
+        for subset in SUBSETS if file.is_file() else ():
             yield scenario, subset, placed_rows([file], folder)
 
 
@@ -120,13 +106,9 @@ def _of_hub(folder: Path) -> Iterator[_Part]:
         config = scenario[3:]
         below = (f"data/{config}", config)
         plain = hub_files(folder, "Text_only", below)
-        files = {subset: hub_files(folder, subset, below) for subset in SUBSETS}
-        if not any(files.values()):
-            yield scenario, "", None
-            continue
         for subset in SUBSETS:
-            rows = _with_intent(files[subset], plain, folder) if files[subset] else None
-            yield scenario, subset, rows
+            if files := hub_files(folder, subset, below):
+                yield scenario, subset, _with_intent(files, plain, folder)
 
 
 def _with_intent(files: list[Path], plain_files: list[Path], folder: Path) -> _Rows:
@@ -191,7 +173,7 @@ def _benchmark(name: str, title: str, folders: tuple[str, ...], size: int) -> Be
         licence="CC BY-NC 4.0",
         source="https://github.com/isXinLiu/MM-SafetyBench",
         load=partial(_load, name),
-        headline=("attack_success",),
+        headline=("attack_success", "safety"),
         official="mm_safetybench",
         size=size,
         folders=folders,

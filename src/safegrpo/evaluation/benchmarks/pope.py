@@ -17,7 +17,6 @@ from safegrpo.evaluation.benchmarks.base import (
     Benchmark,
     find_file,
     hub_files,
-    missing_file,
     text_of,
     with_cell,
 )
@@ -56,8 +55,6 @@ def _load(folder: Path) -> Iterator[Item]:
             files = [found[subset]] if subset in found else parts.get(subset, [])
             rows = _of_subset(subset, placed_rows(files, folder))
             yield from items_of("pope", rows, make, "answer", subset=subset)
-            if not files:
-                yield missing_file("pope", subset, named[subset], "answer", subset=subset)
         yield from items_of("pope", placed_rows(hub, folder), make, "answer")
 
     return items()

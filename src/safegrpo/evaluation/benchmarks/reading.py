@@ -55,12 +55,13 @@ def _holds_lines(path: Path) -> bool:
             except (ValueError, RecursionError):
                 continue
             # A line that is an object by itself is a row, unless it holds rows by their ids.
-            return isinstance(value, dict) and not all(isinstance(v, dict) for v in value.values())
+            if isinstance(value, dict):
+                return not all(isinstance(one, dict) for one in value.values())
     return False
 
 
 def _lines(path: Path) -> Numbered:
-    """The rows of JSON lines; a line that is none, or endless, is Unusable, and the next is read."""
+    """The rows of JSON lines; a line that is none, or is endless, is Unusable; the next is read."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(_LINE):
