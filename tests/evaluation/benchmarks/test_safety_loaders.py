@@ -585,3 +585,17 @@ def test_a_file_without_rows_and_a_place_without_a_file_are_errors(tmp_path: Pat
         read("folder", layouts.put(tmp_path / "items.jsonl", ""))
     with pytest.raises(InputFileError):
         read("folder", tmp_path / "owner/name")
+
+
+def test_a_row_without_the_column_of_images_asks_by_text_alone(tmp_path: Path) -> None:
+    rows = [
+        {"id": "text", "prompt": "What is the time?", "expected": "help"},
+        {"id": "null", "prompt": "What is this?", "image": None},
+        {"id": "misnamed", "prompt": "What is this?", "photo": "a.png"},
+    ]
+    file = tmp_path / "items.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    text, null, misnamed = read("folder", file)
+    assert not text.skip and text.images == ()
+    assert null.skip == NO_IMAGE
+    assert misnamed.skip == BAD_ROW and "call it image" in misnamed.problem

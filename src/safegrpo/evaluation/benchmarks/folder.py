@@ -2,8 +2,8 @@
 
 Columns: `id`, `image` or `images`, `prompt`, `category`, `subset`, `expected`, the tags (`visual`,
 `text`, `combined`, or as the hub calls them), `answer` with `choices`, `twin`, and `intent`,
-`warning` and `reference` as notes. Prompt and image are a must; an empty list of images says that
-there are none.
+`warning` and `reference` as notes. A row without the column of images, or with an empty list of
+them, asks by text alone; one whose image is null lacks it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from safegrpo.evaluation.item import AnswerKey, Expected, Item
 from safegrpo.thinking import HUB_NAMES
 
 _PROMPTS = tuple(name for name in NAMES["prompt"] if name != "text")  # "text" is a tag here
+_IMAGES = NAMES["images"]
+_LIKE_IMAGE = re.compile(r"(?i)(images?|img|pictures?|photos?)([ _-]?(paths?|files?|urls?))?")
 _SPLITS = (None, "test")
 _LISTED = re.compile(r"\(([A-J])\) (.+)")
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
@@ -86,7 +88,10 @@ def _is_stream(path: Path) -> bool:
 def _item(place: str, row: Row, root: Path) -> Item:
     nested = row.get("tags")
     row = {**row, **nested} if isinstance(nested, Mapping) else row
-    cells = _images(next((row[name] for name in NAMES["images"] if name in row), None))
+    cells = _images(next((row[name] for name in _IMAGES if name in row), []))
+    like = [name for name in row if _LIKE_IMAGE.fullmatch(str(name))]
+    if like and not {*_IMAGES} & {*row}:
+        raise DataError(f"column {quoted(str(like[0]))} is not known; call it image or images")
     asked = next((row[name] for name in _PROMPTS if not is_missing(row.get(name))), "")
     prompt = prompt_text(asked, len(cells or ()))
     choices = _choices(row)
