@@ -121,6 +121,8 @@ class Asking:
     async def run(self, workers: int) -> Outcome:
         """Ask for what has no response yet; see `Crew.over`."""
         self._log = generation_log(self._folder)
+        for left in (self._folder / IMAGES_FOLDER).glob(".*.tmp"):  # of a run that was killed
+            left.unlink(missing_ok=True)
         try:
             self._note_wanted()
             await self._crew.over(self._items.asked(), workers, self._work)

@@ -41,7 +41,8 @@ function browse(section, { blockRows, items, item, sample, facets }) {
     onclick: () => { veil(!unveiled()); } });
   const status = make("p", { class: "count", role: "status" });
 
-  async function filter() {
+  // With `open`, an answer that is not in the selection makes way for the first that is.
+  async function filter(open = true) {
     const mine = (asked += 1);
     const wanted = box.value.toLowerCase().split(/\s+/).filter(Boolean);
     if (wanted.length) {
@@ -60,8 +61,9 @@ function browse(section, { blockRows, items, item, sample, facets }) {
     at = found.indexOf(kept);
     status.textContent = `${found.length.toLocaleString("en")} of ${count.toLocaleString("en")} answers`;
     list.scrollTop = at >= 0 ? at * ROW - list.clientHeight / 2 : 0;
-    draw();
-    detail.moved(at, found.length);
+    if (at >= 0 || !open) { draw(); detail.moved(at, found.length); }
+    else if (found.length) show(0, true);
+    else { draw(); detail.clear(); }
   }
 
   /* the list */
@@ -86,11 +88,12 @@ function browse(section, { blockRows, items, item, sample, facets }) {
 
   function entry(place) {
     const row = found[place];
-    const [benchmark, id, start] = items[item[row]];
-    const where = [...words("run", row), ...words("mode", row), benchmark, id].join(" · ");
+    const [, id, start, category] = items[item[row]]; // a category only where the prompt says nothing
+    const made = [...words("run", row), ...words("mode", row), ...words("benchmark", row)];
+    const where = (category === undefined ? [...made, id] : [id, category, ...made]).filter(Boolean).join(" · ");
     const node = make("div", { class: "entry", role: "option", id: `row-${place}`, "aria-selected": String(place === at),
       "aria-posinset": String(place + 1), "aria-setsize": String(found.length), onclick: () => show(place) },
-      make("span", { class: "ask", text: start || "(no text)" }), make("span", { class: "meta", text: where }),
+      make("span", { class: "ask", text: start || (category === undefined ? "(no text)" : id) }), make("span", { class: "meta", text: where }),
       make("span", { class: "went" }, 
         ...[...new Set(words("verdict", row).map((said) => said.slice(said.indexOf(": ") + 2)))].slice(0, 2)
           .map((said) => make("span", { class: "chip", text: said })),
@@ -115,7 +118,7 @@ function browse(section, { blockRows, items, item, sample, facets }) {
     .map((part) => encodeURIComponent(part ?? "")).join("/");
   const detail = makeDetail({
     link, step: (way) => show(at + way), jump: (row) => go(row),
-    name: (row) => ({ run: words("run", row)[0], benchmark: items[item[row]][0], id: items[item[row]][1],
+    name: (row) => ({ run: words("run", row)[0], benchmark: items[item[row]][0], title: words("benchmark", row)[0], id: items[item[row]][1],
                       mode: words("mode", row)[0], sample: sample[row], odd: words("odd", row) }),
     load: (row) => rowTexts(row, blockRows),
     // Answers to one item lie beside each other.
@@ -144,7 +147,7 @@ function browse(section, { blockRows, items, item, sample, facets }) {
     if (!found.includes(row)) {
       form.reset();
       found = Array.from({ length: count }, (_, i) => i);
-      filter();
+      filter(false);
     }
     show(found.indexOf(row));
   }
@@ -179,10 +182,10 @@ function browse(section, { blockRows, items, item, sample, facets }) {
     section.classList.toggle("unveiled", show);
     unblur.setAttribute("aria-pressed", String(show));
   }
-  filter();
+  const linked = location.hash.startsWith("#s=");
+  filter(!linked);
   addEventListener("hashchange", follow);
-  if (location.hash.startsWith("#s=")) follow();
-  else show(0, true);
+  if (linked) follow();
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
   const later = () => setTimeout(() => search.prepare(() => waiting), 1500);
   if (document.readyState === "complete") later(); else addEventListener("load", later);

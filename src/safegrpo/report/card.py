@@ -226,6 +226,8 @@ def _made(name: str, run: Evaluated) -> Iterator[str]:
         "Model": model_name(run.figures.model) or None,
         "Modes": ", ".join(run.figures.modes) or None,
         **{key.capitalize(): said.get(key) for key in ("seed", "temperature", "samples", "judge")},
+        "Token limit": said.get("max_new_tokens"),
+        "Limit": _drawn(run),
         "Versions": said.get("versions"),
         "Data": said.get("data"),
         "Date": said.get("date"),
@@ -235,17 +237,30 @@ def _made(name: str, run: Evaluated) -> Iterator[str]:
     lines = {key: told(value) for key, value in facts.items()}
     yield "\n".join(f"- {key}: {code(line, _FACT)}" for key, line in lines.items() if line)
     table = [
-        "| set | mode | scorer | judge | responses | errors | judged |",
-        "|---|---|---|---|---|---|---|",
+        "| set | mode | scorer | judge | responses | errors | cut | empty | judged |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for benchmark in run.figures.benchmarks.values():
         for mode, asked in benchmark.modes.items():
             for scorer, scored in asked.scorers.items():
                 judge = in_cell(judge_name(scored.judge)) if scored.judge else "none"
                 cells = [*map(in_cell, (benchmark.title, mode, scorer)), judge]
-                cells += [str(asked.generated), str(asked.errors), in_cell(told(scored.statuses))]
+                counts = (asked.generated, asked.errors, asked.cut, asked.empty)
+                cells += ["–" if count is None else str(count) for count in counts]
+                cells.append(in_cell(told(scored.statuses)))
                 table.append(f"| {' | '.join(cells)} |")
     yield "\n".join(table)
+
+
+def _drawn(run: Evaluated) -> str | None:
+    """Of which sets only some items were asked, such as `Microcosm 60 of 754 items`."""
+    sets = run.figures.benchmarks
+    found = [f"{one.title or name} {one.extent.removesuffix(' of the set')}"
+             for name, one in sets.items() if one.partial]  # fmt: skip
+    limit = run.manifest.get("limit")
+    if not found and isinstance(limit, int):  # of sets whose size is not known
+        found = [f"at most {limit} items of a set"]
+    return ", ".join(found) or None
 
 
 def _sets(named: Mapping[str, Evaluated]) -> str:
@@ -286,4 +301,10 @@ def _limits(own: Mapping[str, Evaluated], rows: Sequence[Row]) -> Iterator[str]:
         least = min(share for one, share in missing if one == title)
         yield f"- Of {code(title)} as little as {100 * least:.1f} % is known; see the bounds."
     for run in own.values():
+        for name, one in run.figures.benchmarks.items():
+            for mode, asked in one.modes.items():
+                where = code(f"{one.title or name}, {mode}")
+                yield from (f"- {where}: {said}." for said in asked.silent)
+            if one.partial:
+                yield f"- {code(one.title or name)}: asked were {one.extent}."
         yield from (f"- Not read: {code(without_places(note))}" for note in run.notes)

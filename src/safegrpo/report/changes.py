@@ -25,9 +25,10 @@ SIGNIFICANT = 0.05
 class Delta:
     """A difference with its 95 % interval, as fractions.
 
-    Where questions are paired, `p` is adjusted for all that are looked at together, `n` counts the
-    questions known in both, and `of` those known in the baseline and in the run. `verdict` is
-    `better`, `worse`, `unclear`, or empty for a metric that is neither.
+    Where questions are paired, `p` is adjusted for all that are looked at together and `alone` is
+    the one before that, `n` counts the questions known in both, and `of` those known in the
+    baseline and in the run. `verdict` is `better`, `worse`, `changed` for a metric that is neither,
+    or `unclear`.
     """
 
     difference: float
@@ -35,6 +36,7 @@ class Delta:
     high: float
     verdict: str
     p: float | None = None
+    alone: float | None = None
     n: int | None = None
     of: tuple[int, int] | None = None
 
@@ -82,8 +84,7 @@ class Changes:
             settled = self._found[key]
             if key in adjusted and isinstance(settled, Delta):
                 p = adjusted[key]
-                clear = p < SIGNIFICANT or not settled.verdict
-                verdict = settled.verdict if clear else "unclear"
+                verdict = settled.verdict if p < SIGNIFICANT else "unclear"
                 settled = replace(settled, p=p, verdict=verdict)
             self._settled.setdefault(key, settled)
 
@@ -130,9 +131,15 @@ class Changes:
         if found is None:
             return NotCompared("no answers to the same questions are known in both")
         known = [sum(value is not None for value in side.values()) for side in whole]
-        verdict = "" if better == "neither" else found.verdict
+        verdict: str = found.verdict
+        if better == "neither" and verdict != "unclear":
+            verdict = "changed"
         return Delta(
-            found.difference, found.low, found.high, verdict, found.p, found.n, (known[0], known[1])
+            *(found.difference, found.low, found.high, verdict),
+            p=found.p,
+            alone=found.p,
+            n=found.n,
+            of=(known[0], known[1]),
         )
 
     def _rows(self, run: Evaluation, place: Place) -> list[Joined]:
@@ -181,7 +188,10 @@ def _apart(before: Figure, after: Figure) -> Delta:
     assert before.value is not None and after.value is not None
     low, high = newcombe(before.value, before.n, after.value, after.n)
     difference = after.value - before.value
-    verdict = "" if after.better == "neither" else "unclear"
-    if verdict and not low <= 0 <= high:
+    if low <= 0 <= high:
+        verdict = "unclear"
+    elif after.better == "neither":
+        verdict = "changed"
+    else:
         verdict = "better" if (difference > 0) == (after.better == "higher") else "worse"
     return Delta(difference, low, high, verdict)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from safegrpo.report.changes import Change, Changes, NotCompared, Place, judges_of
+from safegrpo.report.cells import metric_rows, places, table
+from safegrpo.report.changes import Changes, Place
 from safegrpo.report.figures import BenchmarkFigures, Figure, Figures
-from safegrpo.report.names import METRICS, by_interest, metric_label, mode_label
+from safegrpo.report.names import METRICS, by_interest, headlines, metric_label, mode_label
 from safegrpo.report.plots import interval_bar
 from safegrpo.report.runs import Evaluation, Runs
 from safegrpo.report.text import html, visible
@@ -14,13 +15,16 @@ from safegrpo.report.tradeoff import interval
 
 READING = """<p><b>Guided</b> answers were given with the thinking guide in the prompt,
 <b>direct</b> answers to the plain prompt. In small print: the 95&nbsp;% interval, and n, the items
-counted. What could not be judged is not counted as anything: <b>coverage</b> says how much was
-judged, and “between” what the number would be if all the rest had gone one way or the other.</p>
+counted. What could not be judged is not counted as anything: where that is some of it,
+<b>coverage</b> says how much was judged, and “between” what the number would be if all the rest had
+gone one way or the other.</p>
 <p>Runs are compared on the questions that both have, item for item and not by id alone; “in both”
 says how many. Each of these changes has a p, and since all of them are looked at, they are adjusted
 together (Holm): those of the summary with each other, those of further metrics below with all. A
 change is better or worse if its 95&nbsp;% interval leaves out zero and its adjusted p is below
-0.05; otherwise it may be chance. Where answers are not at hand, the two numbers are taken as
+0.05; otherwise it may be chance, also if the interval alone says otherwise: it knows nothing of the
+other comparisons (“after Holm”), and is too narrow where few answers changed (“too few to tell”).
+Where answers are not at hand, the two numbers are taken as
 independent, and the interval alone decides, for that comparison alone. Numbers of different judges
 are not compared.</p>"""
 
@@ -36,47 +40,56 @@ def benchmarks_of(runs: Runs) -> dict[str, BenchmarkFigures]:
 
 def summary(runs: Runs, changes: Changes | None) -> str:
     """The headline of every benchmark, one column a run."""
-    body = []
+    shown = {name: _headlines(runs, name) for name in benchmarks_of(runs)}
     if changes:
         changes.settle(
-            one
-            for name, benchmark in benchmarks_of(runs).items()
-            for one in _shown(runs, name, benchmark.headline)
+            one for name, metrics in shown.items() for one in _shown(runs, name, metrics)
         )
+    body = []
     for name, one in benchmarks_of(runs).items():
-        found = list(_rows(runs, changes, name, one.headline))
-        if found:
+        found = [metric_rows(runs, changes, name, metric) for metric in shown[name]]
+        if any(found):
             said = ", ".join(filter(None, (one.measures, _part_of_set(runs, name))))
             measures = f"<small>{html(said)}</small>" if said else ""
-            title = html(one.title or name)
+            flaws = "".join(f'<p class="flaw">{html(flaw)}</p>' for flaw in _flaws(runs, name))
             body.append(
                 '<tbody><tr class="group"><th scope="rowgroup" '
-                f'colspan="{len(runs.evaluations) + 1}">{title}{measures}</th></tr>'
-                f"{''.join(found)}</tbody>"
+                f'colspan="{len(runs.evaluations) + 2}">{html(runs.titles[name])}{measures}{flaws}'
+                "</th></tr></tbody>"
             )
+            body += found
     if not body:
         return ""
     terms = "".join(f"<dt>{label}</dt><dd>{said}</dd>" for label, _, said in METRICS.values())
     return (
-        f'<section id="summary"><h2>Summary</h2>{_table(runs, body)}'
+        f'<section id="summary"><h2>Summary</h2>{table(runs, body)}'
         f'<details class="reading"><summary>How to read this</summary>{READING}<dl>{terms}</dl>'
         "</details></section>"
     )
 
 
-def _table(runs: Runs, body: Sequence[str]) -> str:
-    heads = "".join(
-        f'<th scope="col">{html(run.name)}'
-        + ("<small>baseline</small>" if run is runs.baseline else "")
-        + "</th>"
+def _headlines(runs: Runs, benchmark: str) -> list[str]:
+    return headlines(benchmarks_of(runs)[benchmark].headline, _measured(runs, benchmark))
+
+
+def _measured(runs: Runs, benchmark: str) -> list[str]:
+    """The metrics of any run, mode and scorer, in the order of interest."""
+    return by_interest(
+        metric
+        for mode, scorer in places(runs, benchmark)
         for run in runs.evaluations
+        if (scored := run.figures.scored(benchmark, mode, scorer))
+        for metric in scored.metrics
     )
-    many = " many" if len(runs.evaluations) > 4 else ""
-    focus = ' tabindex="0" role="region" aria-label="Results, to scroll"' if many else ""
-    return (
-        f'<div class="wide"{focus}><table class="results{many}"><thead><tr><td></td>{heads}</tr>'
-        f"</thead>{''.join(body)}</table></div>"
-    )
+
+
+def _flaws(runs: Runs, benchmark: str) -> Iterator[str]:
+    """Where many responses were cut or are empty: numbers of those say less than they seem to."""
+    for run in runs.evaluations:
+        one = run.figures.benchmarks.get(benchmark)
+        of = f"{run.name}, " if len(runs.evaluations) > 1 else ""
+        for mode, answers in one.modes.items() if one else ():
+            yield from (f"{of}{mode_label(mode)}: {said}" for said in answers.silent)
 
 
 def _shown(
@@ -103,132 +116,27 @@ def _extent(runs: Runs, benchmark: str) -> str:
 
 def _part_of_set(runs: Runs, benchmark: str) -> str:
     """The extent, unless all runs have all of the set, as far as its size is known."""
-    extent = _extent(runs, benchmark)
-    return extent if " of the set" in extent else ""
-
-
-def _rows(
-    runs: Runs, changes: Changes | None, benchmark: str, metrics: Sequence[str]
-) -> Iterator[str]:
-    for metric in metrics:
-        for mode, scorer in places(runs, benchmark):
-            place = (benchmark, mode, scorer)
-            figures = [_figure(run, place, metric) for run in runs.evaluations]
-            if not any(figures):
-                continue
-            cells = []
-            base = _figure(runs.baseline, place, metric) if runs.baseline else None
-            for run, figure in zip(runs.evaluations, figures, strict=True):
-                delta = changes.of(run, place, metric) if changes else None
-                old = None if run is runs.baseline or isinstance(delta, NotCompared) else base
-                cells.append(
-                    f'<td data-run="{html(run.name)}">'
-                    f"{_cell(figure, old, run is runs.baseline)}{_change(delta)}</td>"
-                )
-            short = METRICS[metric][1] if metric in METRICS else ""
-            judges = judges_of(runs.evaluations, place)
-            by = f"{scorer} by {' and '.join(judges)}" if judges else scorer
-            yield (
-                f'<tr><th scope="row">{html(metric_label(metric))} <span class="where">'
-                f"{html(mode_label(mode))} · {html(by)}</span><small>{short}</small></th>"
-                f"{''.join(cells)}</tr>"
-            )
-
-
-def places(runs: Runs, benchmark: str) -> list[tuple[str, str]]:
-    return list(dict.fromkeys(
-        (mode, scorer)
-        for run in runs.evaluations if benchmark in run.figures.benchmarks
-        for mode, answers in run.figures.benchmarks[benchmark].modes.items()
-        for scorer in answers.scorers
-    ))  # fmt: skip
-
-
-def _figure(run: Evaluation, place: tuple[str, str, str], metric: str) -> Figure | None:
-    scored = run.figures.scored(*place)
-    return scored.metrics.get(metric) if scored else None
-
-
-def _cell(figure: Figure | None, old: Figure | None, is_base: bool) -> str:
-    if figure is None:
-        return '<span class="none">not measured</span>'
-    if figure.value is None or not figure.known:
-        return f'<span class="none">nothing to judge of {figure.items} items</span>'
-    now = interval(figure)
-    was = interval(old) if old and old.known else None
-    said = f"{100 * now.value:.1f} %" + (f", baseline {100 * was.value:.1f} %" if was else "")
-    bar = interval_bar(now, None, said) if is_base else interval_bar(was, now, said)
-    return (
-        f'<p><b>{100 * now.value:.1f}<i>%</i></b> <small class="ci">{100 * now.low:.1f}&ndash;'
-        f"{100 * now.high:.1f} · n&nbsp;{figure.n}</small></p>{bar}{_coverage(figure)}"
-    )
-
-
-def _coverage(figure: Figure) -> str:
-    if figure.coverage is None:
-        return ""
-    if figure.coverage >= 1:
-        return '<p class="ci">coverage 100&nbsp;%</p>'
-    bounds = ""
-    if figure.least is not None and figure.most is not None:
-        bounds = f", between {100 * figure.least:.1f} and {100 * figure.most:.1f}"
-    share = min(100 * figure.coverage, 99.9)
-    return f'<p class="ci short">coverage {share:.1f}&nbsp;%{bounds}</p>'
-
-
-def _change(delta: Change) -> str:
-    if delta is None:
-        return ""
-    if isinstance(delta, NotCompared):
-        return f'<p class="delta"><small class="ci">{html(delta.why)}</small></p>'
-    points = 100 * delta.difference
-    arrow = "▲" if points >= 0.05 else "▼" if points <= -0.05 else "="
-    word = {"unclear": "may be chance", "": "changed"}.get(delta.verdict, delta.verdict)
-    if abs(points) < 1e-9:
-        word = "no change"
-    kind = delta.verdict if delta.verdict in ("better", "worse") else "unsure"
-    p = "" if delta.p is None else f" · p {'&lt; 0.001' if delta.p < 0.001 else f'{delta.p:.3f}'}"
-    n = " · taken as independent" if delta.n is None else f" · {delta.n} in both"
-    if delta.n is not None and delta.of and max(delta.of) > delta.n:
-        n += f", of {delta.of[0]} and {delta.of[1]}"
-    return (
-        f'<p class="delta"><span class="change {kind}">{arrow} {_signed(points)} <em>{word}</em>'
-        f'</span> <small class="ci">{_signed(100 * delta.low)} to {_signed(100 * delta.high)}{p}{n}'
-        "</small></p>"
-    )
-
-
-def _signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if abs(points) >= 0.05 else "0.0"
+    found = (run.figures.benchmarks.get(benchmark) for run in runs.evaluations)
+    return _extent(runs, benchmark) if any(one and one.partial for one in found) else ""
 
 
 def by_benchmark(runs: Runs, changes: Changes | None) -> str:
     """All metrics of each benchmark, and its headline by category and subset, to unfold."""
     blocks = []
-    shown = {
-        name: by_interest(
-            metric
-            for mode, scorer in places(runs, name)
-            for run in runs.evaluations
-            if (scored := run.figures.scored(name, mode, scorer))
-            for metric in scored.metrics
-        )
-        for name in benchmarks_of(runs)
-    }
+    shown = {name: _measured(runs, name) for name in benchmarks_of(runs)}
     if changes:
         changes.settle(
             one for name, metrics in shown.items() for one in _shown(runs, name, metrics)
         )
     for name, one in benchmarks_of(runs).items():
-        body = "".join(_rows(runs, changes, name, shown[name]))
-        if not body:
+        body = [metric_rows(runs, changes, name, metric) for metric in shown[name]]
+        if not any(body):
             continue
         extent = ", ".join(filter(None, (one.measures, _extent(runs, name))))
         said = f"<small>{html(extent)}</small>"
         blocks.append(
-            f"<details><summary>{html(one.title or name)} {said}</summary>"
-            f"{_table(runs, [f'<tbody>{body}</tbody>'])}"
-            f"{_parts(runs, name, one, 'categories')}{_parts(runs, name, one, 'subsets')}</details>"
+            f"<details><summary>{html(runs.titles[name])} {said}</summary>{table(runs, body)}"
+            f"{_parts(runs, name, 'categories')}{_parts(runs, name, 'subsets')}</details>"
         )
     return (
         f'<section id="benchmarks"><h2>By benchmark</h2>{"".join(blocks)}</section>'
@@ -237,10 +145,10 @@ def by_benchmark(runs: Runs, changes: Changes | None) -> str:
     )
 
 
-def _parts(runs: Runs, benchmark: str, one: BenchmarkFigures, what: str) -> str:
+def _parts(runs: Runs, benchmark: str, what: str) -> str:
     """Bars of the headline metrics by category or subset, one row a run and mode."""
     said = []
-    for metric in one.headline:
+    for metric in _headlines(runs, benchmark):
         parts: dict[str, list[str]] = {}
         for run in runs.evaluations:
             for mode, scorer in places(runs, benchmark):
@@ -249,7 +157,9 @@ def _parts(runs: Runs, benchmark: str, one: BenchmarkFigures, what: str) -> str:
                 for group, figures in groups.items():
                     figure = figures.get(metric)
                     if figure is not None and figure.known:
-                        label = f"{run.name} · {mode_label(mode)} · {scorer}"
+                        label = f"{mode_label(mode)} · {scorer}"
+                        if len(runs.evaluations) > 1:
+                            label = f"{run.name} · {label}"
                         parts.setdefault(group, []).append(
                             _part_row(label, figure, run is runs.baseline)
                         )

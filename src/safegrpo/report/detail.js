@@ -21,8 +21,16 @@ function makeDetail({ link, step, jump, name, load, kin }) {
     return make("button", { class: "button", type: "button", text, onclick, ...more });
   }
 
+  function clear() {
+    row = -1;
+    shown = null;
+    body.replaceChildren(make("p", { class: "meta", text: "No answer passes these filters." }));
+    moved(-1, 0);
+  }
+
   function moved(at, count) {
-    place.textContent = at >= 0 ? `${(at + 1).toLocaleString("en")} of ${count.toLocaleString("en")}` : "not in this selection";
+    for (const one of [copyJson, copyLink]) one.disabled = row < 0;
+    place.textContent = row < 0 ? "" : at >= 0 ? `${(at + 1).toLocaleString("en")} of ${count.toLocaleString("en")}` : "not in this selection";
     previous.disabled = at <= 0;
     next.disabled = at + 1 >= count;
   }
@@ -49,7 +57,7 @@ function makeDetail({ link, step, jump, name, load, kin }) {
     delete shown.parts;
     body.replaceChildren(...[
       make("h3", { class: "prompt", text: item.prompt || "(no text)" }),
-      make("p", { class: "meta", text: [names.run, names.benchmark, names.id, names.mode, item.category, item.subset,
+      make("p", { class: "meta", text: [names.run, names.title, names.id, names.mode, item.category, item.subset,
         names.sample ? `sample ${names.sample}` : ""].filter(Boolean).join(" · ") }),
       others(wanted, names), facts(item, names), gallery(images || [], missing || []), ...response(said),
       said.steps ? fold("Steps of a defence", Object.entries(said.steps)) : null,
@@ -119,7 +127,7 @@ function makeDetail({ link, step, jump, name, load, kin }) {
 
   function judged(one, item) {
     const box = make("div", { class: "judged" });
-    box.append(make("p", {}, make("b", { text: one.scorer }), " ",
+    box.append(make("p", {}, make("b", { text: one.scorer }), one.judge ? ` by ${one.judge} ` : " ",
       make("span", { class: "chip", text: one.status === "scored" ? one.label || "scored" : one.status })));
     const flags = Object.keys(FLAGS).filter((key) => key in one).map((key) => FLAGS[key][one[key] ? 0 : 1]);
     if ("score" in one) flags.push(`score ${format(one.score, true)}`);
@@ -168,5 +176,5 @@ function makeDetail({ link, step, jump, name, load, kin }) {
     else byHand();
   }
 
-  return { node, show, moved };
+  return { node, show, moved, clear };
 }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safegrpo.data.jsonl import read_text
 from safegrpo.errors import DataError
+from safegrpo.report.names import MANY
 from safegrpo.report.reading import check_depth
 
 LIMIT = 64 * 2**20
@@ -70,12 +71,31 @@ class Tokens(_Model):
 
 
 class ModeFigures(_Model):
-    """One mode of one benchmark."""
+    """One mode of one benchmark.
+
+    Of the responses, `cut` ended at the token limit and `empty` say nothing; None where nobody
+    counted.
+    """
 
     generated: Count = 0
     errors: Count = 0
+    cut: Count | None = None
+    empty: Count | None = None
     tokens: Tokens = Tokens()
     scorers: dict[str, Scored] = {}
+
+    @property
+    def silent(self) -> list[str]:
+        """What is to be said where many responses were cut or are empty; nothing if few were."""
+        said = (
+            (self.cut, "cut at the limit: their answers end early or never came"),
+            (self.empty, "empty: they say nothing"),
+        )
+        return [
+            f"{count:,} of {self.generated:,} responses {what}"
+            for count, what in said
+            if count is not None and count > MANY * self.generated
+        ]
 
 
 class BenchmarkFigures(_Model):
@@ -91,9 +111,14 @@ class BenchmarkFigures(_Model):
     modes: dict[str, ModeFigures] = {}
 
     @property
+    def partial(self) -> bool:
+        """Whether these are known to be fewer items than the set has."""
+        return self.size is not None and self.items < self.size
+
+    @property
     def extent(self) -> str:
         """How many items there are, and of how many: `500 items`, `40 of 500 items of the set`."""
-        if self.size is not None and self.items < self.size:
+        if self.partial:
             return f"{self.items:,} of {self.size:,} items of the set"
         return f"{self.items:,} items"
 

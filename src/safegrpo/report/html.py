@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 
 from safegrpo.report import comparison, sections
@@ -40,18 +40,19 @@ def page(runs: Runs, samples: Samples) -> Iterator[str]:
         f"<style>{css}</style>\n</head>\n<body>\n"
     )
     changes = Changes(runs.baseline) if runs.baseline else None
-    for part in (
-        _header(runs, title),
-        comparison.summary(runs, changes),
-        sections.trade(runs),
-        comparison.by_benchmark(runs, changes),
-        sections.confusion(runs),
-        sections.training(runs),
-        sections.cost(runs),
-        _samples(samples),
-        _made(runs, samples),
-    ):
-        yield part + "\n" if part else ""
+    parts = {
+        "summary": comparison.summary(runs, changes),
+        "tradeoff": sections.trade(runs),
+        "benchmarks": comparison.by_benchmark(runs, changes),
+        "tags": sections.confusion(runs),
+        "training": sections.training(runs),
+        "cost": sections.cost(runs),
+        "samples": _samples(samples),
+        "made": _made(runs, samples),
+    }
+    there = [name for name, part in parts.items() if part]
+    yield _header(runs, title, there) + "\n"
+    yield from (parts[name] + "\n" for name in there)
     yield f'<script type="application/json" id="index">{script_json(samples.index)}</script>\n'
     yield f"<script>{js}</script>\n"
     for name, blocks in (("texts", samples.blocks), ("images", samples.pictures.blocks)):
@@ -74,7 +75,8 @@ def _title(runs: Runs) -> str:
     return names[0] if len(names) == 1 or runs.trainings else " and ".join(names[:3])
 
 
-def _header(runs: Runs, title: str) -> str:
+def _header(runs: Runs, title: str, there: Collection[str]) -> str:
+    """What the page is about, with links to those of its parts that are `there`."""
     evaluations, baseline = runs.evaluations, runs.baseline
     if baseline and len(evaluations) > 1:
         heading = "What changed"
@@ -95,13 +97,13 @@ def _header(runs: Runs, title: str) -> str:
     )
     links = "".join(
         f'<a href="#{place}">{name}</a>'
-        for place, name, there in (
-            ("summary", "Summary", evaluations),
-            ("training", "Training", runs.trainings),
-            ("samples", "Answers", any(one.generations for one in evaluations)),
-            ("made", "How it was made", True),
+        for place, name in (
+            ("summary", "Summary"),
+            ("training", "Training"),
+            ("samples", "Answers"),
+            ("made", "How it was made"),
         )
-        if there
+        if place in there
     )
     notes = "".join(f"<li>{html(note)}</li>" for note in runs.notes)
     return (
@@ -134,7 +136,7 @@ def _samples(samples: Samples) -> str:
 
 def _made(runs: Runs, samples: Samples) -> str:
     licences = "".join(
-        f'<tr><th scope="row">{html(one.title or name)}</th><td>{html(one.licence or "not told")}'
+        f'<tr><th scope="row">{html(runs.titles[name])}</th><td>{html(one.licence or "not told")}'
         "</td></tr>"
         for name, one in comparison.benchmarks_of(runs).items()
     )

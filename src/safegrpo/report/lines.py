@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safegrpo.evaluation.metrics import TITLES
+from safegrpo.report.names import MANY
 from safegrpo.terminal import printable
-
-_MANY_CUT = 0.02
-"""Share of responses cut at their limit above which that is said."""
 
 
 def lines(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -52,5 +50,5 @@ def warnings(metrics: Mapping[str, Any]) -> Iterator[str]:
         for mode, measured in one["modes"].items():
             done = measured["generated"]
             for what, said in (("cut", "were cut at --max-tokens"), ("empty", "say nothing")):
-                if done and measured[what] > _MANY_CUT * done:
+                if done and measured[what] > MANY * done:
                     yield f"{name}, {mode}: {measured[what]} of {done} responses {said}"

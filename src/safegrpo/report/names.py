@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 METRICS = {
     "safety": ("Safety", "harmful pairs not helped with",
@@ -42,6 +42,13 @@ MODES = {
     "direct": ("Direct", "plain prompt"),
     "ecso": ("ECSO", "asked again by a caption where its answer was harmful"),
 }
+MANY = 0.02
+"""Share of responses that were cut, or say nothing, above which that is said."""
+
+_COMMON = (
+    *("attack_success", "safety", "over_refusal", "usefulness", "safe_and_useful"),
+    *("accuracy", "score", "tag_accuracy/combined"),
+)
 _PARTS = {"visual": "image", "combined": "together"}
 
 
@@ -55,6 +62,18 @@ def metric_label(name: str) -> str:
 def mode_label(mode: str) -> str:
     """How a mode is called."""
     return MODES[mode][0] if mode in MODES else mode
+
+
+def headlines(named: Sequence[str], measured: Iterable[str]) -> list[str]:
+    """The metrics of a set that are shown first: those that it names.
+
+    Of a set that names none, such as somebody's own, the common ones of those `measured`, or if
+    there is none of them, all.
+    """
+    if named:
+        return list(named)
+    there = list(dict.fromkeys(measured))
+    return [one for one in _COMMON if one in there] or there
 
 
 def plain(name: str) -> str:

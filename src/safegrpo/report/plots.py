@@ -149,28 +149,28 @@ def curves(
 def interval_bar(before: Interval | None, after: Interval | None, label: str) -> str:
     """Two whiskers on one 0 to 100 % axis: before above (hollow), after below (filled).
 
-    One alone stands on the axis's middle. Raises ValueError where there is none.
+    As wide as there is room. One alone stands on the axis's middle. Raises ValueError where there
+    is none.
     """
-    width, pad = 150, 6
     if before is None and after is None:
         raise ValueError("a bar shows an interval")
     both = before is not None and after is not None
-    height = 34 if both else 22
+    height = 26 if both else 16
 
-    def x(value: float) -> float:
-        return round(pad + value * (width - 2 * pad), 2)
+    def line(x1: float, y1: float, x2: float, y2: float) -> str:
+        return f'<line x1="{100 * x1:.2f}%" y1="{y1}" x2="{100 * x2:.2f}%" y2="{y2}"/>'
 
-    parts = [f'<path class="grid" d="M{x(v)} 3V{height - 3}"/>' for v in (0, 0.5, 1)]
-    for name, y, interval in (("before", 11, before), ("after", 23 if both else 11, after)):
+    parts = [f'<g class="grid">{"".join(line(v, 1, v, height - 1) for v in (0, 0.5, 1))}</g>']
+    for name, y, interval in (("before", 8, before), ("after", 18 if both else 8, after)):
         if interval is not None:
-            low, high = x(interval.low), x(interval.high)
-            line = f"M{low} {y}H{high}M{low} {y - 3}v6M{high} {y - 3}v6"
+            low, high = interval.low, interval.high
+            ends = "".join(line(x, y - 3, x, y + 3) for x in (low, high))
             parts.append(
-                f'<path class="whisker {name}" d="{line}"/>'
-                f'<circle class="mark {name}" cx="{x(interval.value)}" cy="{y}" r="4"/>'
+                f'<g class="whisker {name}">{line(low, y, high, y)}{ends}</g>'
+                f'<circle class="mark {name}" cx="{100 * interval.value:.2f}%" cy="{y}" r="4"/>'
             )
     return (
-        f'<svg class="bar" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="bar" height="{height}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )
 

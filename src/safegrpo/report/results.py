@@ -7,17 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from safegrpo.report.figures import Figure, RunFigures
+from safegrpo.report.public import judge_name
 
 
 @dataclass(frozen=True)
 class Row:
-    """One scorer's metrics of one benchmark in one mode of a run; `headline` are shown first."""
+    """One scorer's metrics of one benchmark in one mode of a run.
+
+    `judge` is who was asked, empty for rules. `headline` are the metrics that the set names.
+    """
 
     run: str
     mode: str
     benchmark: str
     title: str
     scorer: str
+    judge: str
     headline: tuple[str, ...]
     metrics: Mapping[str, Figure]
 
@@ -39,6 +44,11 @@ class Axis:
     absent: tuple[str, ...]
     figure: Figure
 
+    @property
+    def telling(self) -> bool:
+        """Whether it says more than the one set it is of, by being all of the axis or a mean."""
+        return not self.absent or len(self.sets) > 1
+
 
 def rows_of_runs(runs: Mapping[str, RunFigures]) -> tuple[Row, ...]:
     """A row for each run (by name), benchmark, mode and scorer, in the order of the files."""
@@ -49,6 +59,7 @@ def rows_of_runs(runs: Mapping[str, RunFigures]) -> tuple[Row, ...]:
             benchmark=name,
             title=benchmark.title or name,
             scorer=scorer,
+            judge=judge_name(scored.judge),
             headline=tuple(benchmark.headline),
             metrics=scored.metrics,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +74,16 @@ class Runs:
     trainings: tuple[Training, ...]
     baseline: Evaluation | None
     notes: tuple[str, ...]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each benchmark is called, by its id; those of one title are told apart."""
+        found: dict[str, str] = {}
+        for run in self.evaluations:
+            for name, one in run.figures.benchmarks.items():
+                found.setdefault(name, one.title or name)
+        times = Counter(found.values())
+        return {name: t if times[t] == 1 else f"{t} ({name})" for name, t in found.items()}
 
 
 def read_runs(folders: Sequence[Path], baseline: Path | None = None) -> Runs:

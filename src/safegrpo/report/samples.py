@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from safegrpo.evaluation.rows import (
     Judgement,
     Key,
 )
-from safegrpo.report.public import without_places
+from safegrpo.report.public import judge_name, without_places
 from safegrpo.report.runs import Evaluation, Runs, identity, rows
 from safegrpo.report.steps import parts
 from safegrpo.report.text import cut
@@ -73,7 +74,8 @@ def collect(runs: Runs, limit: int, image_budget: int) -> Samples:
         for start in range(0, len(shown), BLOCK_ROWS)
     )
     baseline = runs.baseline.name if runs.baseline else ""
-    return Samples(_index(shown, baseline), blocks, pictures, len(shown), total, tuple(notes))
+    index = _index(shown, baseline, runs.titles)
+    return Samples(index, blocks, pictures, len(shown), total, tuple(notes))
 
 
 def spread(evaluations: Sequence[Evaluation], limit: int) -> list[Item]:
@@ -126,19 +128,20 @@ def _images(row: Generation) -> list[str]:
 # ---------- the table ----------
 
 
-def _index(shown: Sequence[_Row], baseline: str) -> dict[str, Any]:
+def _index(shown: Sequence[_Row], baseline: str, titles: Mapping[str, str]) -> dict[str, Any]:
     items: dict[Item, int] = {}
-    snippets: list[list[str]] = []
+    first: list[Generation] = []
     for row in shown:
-        item = _item(row.generation)
-        if item not in items:
-            items[item] = len(items)
-            prompt = " ".join(str(row.generation.item.get("prompt") or "").split())
-            snippets.append([cut(item[0], 200), cut(item[1], 400), prompt_start(prompt)])
+        if items.setdefault(_item(row.generation), len(items)) == len(first):
+            first.append(row.generation)
     odd = _disagreements(shown, baseline)
     columns: tuple[tuple[str, str, Iterable[Sequence[str]]], ...] = (
         ("run", "Run", ([row.run] for row in shown)),
-        ("benchmark", "Benchmark", ([row.generation.benchmark] for row in shown)),
+        (
+            "benchmark",
+            "Benchmark",
+            ([titles.get(b := row.generation.benchmark, b)] for row in shown),
+        ),
         ("category", "Category", (_one(row.generation.item.get("category")) for row in shown)),
         ("mode", "Mode", ([row.generation.mode] for row in shown)),
         ("verdict", "Verdict", (_verdicts(row) for row in shown)),
@@ -148,11 +151,34 @@ def _index(shown: Sequence[_Row], baseline: str) -> dict[str, Any]:
     )
     return {
         "blockRows": BLOCK_ROWS,
-        "items": snippets,
+        "items": _listed_items(first),
         "item": [items[_item(row.generation)] for row in shown],
         "sample": [int(row.generation.sample) for row in shown],
         "facets": [{"key": k, "label": label} | _coded(values) for k, label, values in columns],
     }
+
+
+def _listed_items(first: Sequence[Generation]) -> list[list[str]]:
+    """Of each item benchmark, id and what a list shows of it.
+
+    Where most items of a benchmark share one prompt, which tells nothing, that is their intent, or
+    nothing, and the category stands beside it.
+    """
+    prompts = [" ".join(str(row.item.get("prompt") or "").split()) for row in first]
+    sizes = Counter(row.benchmark for row in first)
+    times = Counter(zip((row.benchmark for row in first), prompts, strict=True))
+    found = []
+    for row, prompt in zip(first, prompts, strict=True):
+        said = [cut(row.benchmark, 200), cut(row.id, 400)]
+        if 1 < times[row.benchmark, prompt] > sizes[row.benchmark] / 2:
+            notes = row.item.get("notes")
+            intent = notes.get("intent") if isinstance(notes, Mapping) else None
+            shown = " ".join(intent.split()) if isinstance(intent, str) else ""
+            said += [prompt_start(shown), cut(row.item.get("category"), 200)]
+        else:
+            said.append(prompt_start(prompt))
+        found.append(said)
+    return found
 
 
 def prompt_start(prompt: str) -> str:
@@ -172,7 +198,17 @@ def _one(value: Any) -> list[str]:
 
 
 def _verdicts(row: _Row) -> list[str]:
-    return [f"{j.scorer}: {j.label}" for j in row.judgements if j.status == "scored" and j.label]
+    """By each scorer; of questions right or wrong, for what was read from an answer may be any
+    word."""
+    question = row.generation.item.get("expected") == "answer"
+    found = []
+    for one in row.judgements:
+        label: Any = one.label
+        if question and isinstance(one.correct, bool):
+            label = "right" if one.correct else "wrong"
+        if one.status == "scored" and label:
+            found.append(f"{one.scorer}: {label}")
+    return found
 
 
 def _combined(row: _Row) -> list[str]:
@@ -246,6 +282,8 @@ def _block(shown: Sequence[_Row], pictures: Pictures) -> dict[str, Any]:
 def _about(row: Generation) -> dict[str, Any]:
     item = row.item
     tags, notes, key = (item.get(name) for name in ("tags", "notes", "key"))
+    if item.get("expected") == "refuse":  # then what the key holds is the harmful help
+        key = None
     return _said(
         {
             "prompt": cut(item.get("prompt")),
@@ -288,6 +326,7 @@ def _judged(one: Judgement, response: str) -> dict[str, Any]:
     return _said(
         {
             "scorer": cut(one.scorer, 100),
+            "judge": cut(judge_name(one.judge), 200),
             "status": one.status,
             "label": cut(one.label, 200),
             **{name: flag for name, flag in flags.items() if isinstance(flag, bool)},

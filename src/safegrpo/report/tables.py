@@ -9,15 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from safegrpo.evaluation.metrics import TITLES
 from safegrpo.report.figures import Figure
-from safegrpo.report.names import plain
+from safegrpo.report.names import headlines, plain
 from safegrpo.report.results import Axis, Row, axes
 
 COLUMNS = (
@@ -26,18 +25,21 @@ COLUMNS = (
 )
 """Of the long table: one row for each metric."""
 
-_HEAD = ("run", "mode", "benchmark", "scorer")
-_AXES_HEAD = ("run", "mode", "scorer", "axis", "value", "sets")
+_NAMES = ("run", "mode", "benchmark", "scorer")
+_HEAD = ("run", "mode", "benchmark", "scorer (judge)", "metric", "%, 95 % interval", "n/items")
+_AXES_HEAD = ("run", "mode", "scorer", "axis", "%, 95 % interval", "n/items", "sets")
 _ARROWS = {"higher": " ↑", "lower": " ↓"}
 _NOTE = (
-    "Percent, with the 95 % interval in brackets and n, the items behind it. Where items are "
-    "missing, the share that is known follows, and what the value would be if all the others "
-    "counted 0, or 1. A dash: nothing is known. Blank: not measured by this scorer."
+    "Percent, with the 95 % interval in brackets, and n, how many of the items are known. Where "
+    "that is not all, what the value would be if the others all counted 0, or 1. A dash: nothing "
+    "is known."
 )
 _AXES_NOTE = (
     "Axes as in the SafeGRPO paper: plain means over the sets named, by one scorer. An axis that "
     "lacks sets is not comparable with one that has them."
 )
+
+_Escape = Callable[[str], str]
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -68,7 +70,7 @@ def _long(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     for row in rows:
         for metric, figure in row.metrics.items():
             yield {
-                **{name: getattr(row, name) for name in _HEAD},
+                **{name: getattr(row, name) for name in _NAMES},
                 "metric": metric,
                 **figure.model_dump(),
             }
@@ -82,39 +84,32 @@ def _inert(text: str) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """The headline metrics, a row for each run, mode, benchmark and scorer; then the axes."""
+    """The headline metrics, one a line; then the axes of which there is more than a single set."""
     if not rows:
         return "Nothing was measured.\n"
-    metrics = _headlines(rows)
-    head = [*_HEAD, *(in_cell(_heading(rows, one)) for one in metrics)]
-    table = _markdown(head, ([*map(in_cell, _names(row)), *_cells(row, metrics)] for row in rows))
-    found = axes(rows)
-    if not found:
-        return f"{table}\n{_NOTE}\n"
-    return (
-        f"{table}\n{_NOTE}\n\n{_markdown(_AXES_HEAD, _axis_rows(found, in_cell))}\n{_AXES_NOTE}\n"
-    )
+    text = f"{_markdown(_HEAD, _metric_lines(rows, in_cell, str))}\n{_NOTE}\n"
+    found = _telling(rows)
+    if found:
+        text += f"\n{_markdown(_AXES_HEAD, _axis_lines(found, in_cell, str))}\n{_AXES_NOTE}\n"
+    return text
 
 
-def _markdown(head: Sequence[str], lines: Iterator[list[str]]) -> str:
+def _markdown(head: Sequence[str], lines: Iterable[list[str]]) -> str:
     shown = [list(head), ["---"] * len(head), *lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in shown)
 
 
 def as_latex(rows: Sequence[Row]) -> str:
     """The same two tables as `tabular`s for the package booktabs, whose notes are comments."""
-    metrics = _headlines(rows)
-    head = [*_HEAD, *(_heading(rows, one) for one in metrics)]
-    lines = [[*map(latex, _names(row)), *map(latex, _cells(row, metrics))] for row in rows]
-    text = f"% {_NOTE}\n{_tabular('llll' + 'r' * len(metrics), head, lines)}"
-    found = axes(rows)
+    text = f"% {_NOTE}\n{_tabular('lllllrr', _HEAD, _metric_lines(rows, latex, latex))}"
+    found = _telling(rows)
     if found:
-        shown = [[*line[:4], latex(line[4]), line[5]] for line in _axis_rows(found, latex)]
-        text += f"\n% {_AXES_NOTE}\n{_tabular('llllrl', _AXES_HEAD, shown)}"
+        text += f"\n% {_AXES_NOTE}\n"
+        text += _tabular("llllrrl", _AXES_HEAD, _axis_lines(found, latex, latex))
     return text
 
 
-def _tabular(form: str, head: Sequence[str], lines: Sequence[list[str]]) -> str:
+def _tabular(form: str, head: Sequence[str], lines: Iterable[list[str]]) -> str:
     body = "".join(f"{' & '.join(line)} \\\\\n" for line in lines)
     return (
         f"\\begin{{tabular}}{{{form}}}\n\\toprule\n{' & '.join(map(latex, head))} \\\\\n"
@@ -122,48 +117,48 @@ def _tabular(form: str, head: Sequence[str], lines: Sequence[list[str]]) -> str:
     )
 
 
-def _names(row: Row) -> tuple[str, ...]:
-    return row.run, row.mode, row.title, row.scorer
+def _metric_lines(rows: Sequence[Row], foreign: _Escape, own: _Escape) -> Iterator[list[str]]:
+    """`foreign` escapes names, which come from files, `own` our words and numbers."""
+    for row in rows:
+        scorer = f"{row.scorer} ({row.judge})" if row.judge else row.scorer
+        for metric in headlines(row.headline, row.metrics):
+            if (figure := row.metrics.get(metric)) is not None:
+                title = f"{TITLES.get(metric) or plain(metric)}{_ARROWS.get(figure.better, '')}"
+                names = (row.run, row.mode, row.title, scorer, title)
+                yield [*map(foreign, names), own(percent(figure)), own(known(figure))]
 
 
-def _headlines(rows: Sequence[Row]) -> list[str]:
-    """The columns, in order of appearance; all the metrics of a set that names none."""
-    return list(dict.fromkeys(one for row in rows for one in row.headline or row.metrics))
+def _telling(rows: Sequence[Row]) -> list[Axis]:
+    return [axis for axis in axes(rows) if axis.telling]
 
 
-def _heading(rows: Sequence[Row], metric: str) -> str:
-    better = next((row.metrics[metric].better for row in rows if metric in row.metrics), None)
-    return f"{TITLES.get(metric) or plain(metric)}{_ARROWS.get(better or '', '')}"
-
-
-def _cells(row: Row, metrics: Sequence[str]) -> list[str]:
-    return [percent(row.metrics[one]) if one in row.metrics else "" for one in metrics]
-
-
-def _axis_rows(found: Sequence[Axis], escape: Callable[[str], str]) -> Iterator[list[str]]:
-    """Only names are escaped: values are our own words, which Markdown takes as they are."""
+def _axis_lines(found: Sequence[Axis], foreign: _Escape, own: _Escape) -> Iterator[list[str]]:
     for axis in found:
-        sets = escape(", ".join(axis.sets))
+        sets = foreign(", ".join(axis.sets))
         if axis.absent:
-            sets += f" (without {escape(', '.join(axis.absent))})"
-        name = f"{axis.name}: {axis.measure}{_ARROWS.get(axis.figure.better or '', '')}"
-        names = (axis.run, axis.mode, axis.scorer, name)
-        yield [*map(escape, names), percent(axis.figure), sets]
+            sets += f" (without {foreign(', '.join(axis.absent))})"
+        name = f"{axis.name}: {axis.measure}{_ARROWS.get(axis.figure.better, '')}"
+        names = map(foreign, (axis.run, axis.mode, axis.scorer, name))
+        yield [*names, own(percent(axis.figure)), own(known(axis.figure)), sets]
 
 
 def percent(figure: Figure) -> str:
-    """As people read it, such as `12.0 [9.4, 15.2] n = 498, 99.6 % known: 12.0 to 12.4`."""
+    """As people read it, such as `12.0 [9.4, 15.2]`; a dash where nothing is known."""
     if figure.value is None or not figure.known:
-        return f"– n = 0 of {figure.items}"
+        return "–"
     text = f"{100 * figure.value:.1f}"
     if figure.low is not None and figure.high is not None:
         text += f" [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-    text += f" n = {figure.n}"
-    if figure.coverage is not None and figure.coverage < 1:
-        # Cut and not rounded: 99.97 % is not all.
-        text += f", {math.floor(1000 * figure.coverage + 1e-9) / 10:.1f} % known"
-        if figure.least is not None and figure.most is not None:
-            text += f": {100 * figure.least:.1f} to {100 * figure.most:.1f}"
+    return text
+
+
+def known(figure: Figure) -> str:
+    """How many of the items are known, and what the rest leaves open: `498/500: 12.0 to 12.4`."""
+    n = figure.n if figure.known else 0
+    text = f"{n}/{max(figure.items, n)}"
+    partial = figure.coverage is not None and figure.coverage < 1
+    if n and partial and figure.least is not None and figure.most is not None:
+        text += f": {100 * figure.least:.1f} to {100 * figure.most:.1f}"
     return text
 
 

@@ -145,22 +145,27 @@ def _mean(parts: Sequence[Interval]) -> Interval:
 def figure(found: Tradeoff) -> str:
     """A <figure> with numbered points and a table that says the same in numbers."""
     runs = list(dict.fromkeys(point.run for point in found.points))
-    drawn = [_axes()]
-    rows = []
-    for number, point in enumerate(found.points, start=1):
+    places = _apart([(_x(p.over_refusal.value), _y(p.safety.value)) for p in found.points])
+    lines, signs, rows = [], [], []
+    for number, (point, place) in enumerate(zip(found.points, places, strict=True), start=1):
         colour = f"s{runs.index(point.run) % 6}"
-        drawn.append(_mark(point, number, colour))
+        own = place == (_x(point.over_refusal.value), _y(point.safety.value))
+        lines.append(f'<g class="{colour}">{_whiskers(point, place)}</g>')
+        beside = "" if own else " beside"
+        signs.append(f'<g class="{colour}{beside}">{_mark(point, number, place)}</g>')
         rows.append(
             f'<tr><td><span class="num {colour}">{number}</span></td>'
             f'<th scope="row">{html(point.run)} <small>{html(mode_label(point.mode))}</small></th>'
             f"<td>{_said(point.safety)}</td><td>{_said(point.over_refusal)}</td></tr>"
         )
+    note = "Hollow marks stand beside their points, for others are there."
+    said = f'<p class="ci">{note}</p>' if any("beside" in sign for sign in signs) else ""
     return (
         '<figure class="tradeoff"><svg viewBox="0 0 '
         f'{_W} {_H}" role="img" aria-label="Safety against over-refusal; the table holds the '
-        f'values">{"".join(drawn)}</svg><figcaption><table><thead><tr><td></td><th scope="col">Run'
-        '</th><th scope="col">Safety</th><th scope="col">Over-refusal</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></figcaption></figure>"
+        f'values">{_axes()}{"".join(lines)}{"".join(signs)}</svg><figcaption><table><thead><tr>'
+        '<td></td><th scope="col">Run</th><th scope="col">Safety</th><th scope="col">Over-refusal'
+        f"</th></tr></thead><tbody>{''.join(rows)}</tbody></table>{said}</figcaption></figure>"
     )
 
 
@@ -214,14 +219,50 @@ def marks(found: Tradeoff) -> str:
     )
 
 
-def _mark(point: Point, number: int, colour: str) -> str:
+_CLEAR = 25.0  # between the middles of two marks that do not touch
+
+
+def _apart(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where marks stand: each at its point, or at the nearest free place if another stands there.
+
+    Many that coincide may run out of room; the last ones then lie on their points.
+    """
+    taken: list[tuple[float, float]] = []
+    for x, y in points:
+        tried = [(x, y)] + [
+            (x + ring * _CLEAR * math.cos(turn), y - ring * _CLEAR * math.sin(turn))
+            for ring in (1, 2, 3, 4)
+            for turn in (math.pi * eighth / 4 for eighth in range(8))
+        ]
+        inside = [
+            (a, b)
+            for a, b in tried
+            if (a, b) == (x, y) or (_x(0) + 12 <= a <= _x(1) - 12 and _y(1) + 12 <= b <= _y(0) - 12)
+        ]
+        free = (one for one in inside if all(math.dist(one, t) >= _CLEAR - 0.5 for t in taken))
+        taken.append(next(free, (x, y)))
+    return [(round(x, 1), round(y, 1)) for x, y in taken]
+
+
+def _whiskers(point: Point, place: tuple[float, float]) -> str:
+    """The intervals, and a line to a mark that stands beside its point."""
     across, up = point.over_refusal, point.safety
     x, y = _x(across.value), _y(up.value)
-    shape = _SHAPES.get(point.mode, _OTHER)(x, y)
+    whiskers = (
+        f'<path class="line" d="M{_x(across.low)} {y}H{_x(across.high)}'
+        f'M{x} {_y(up.low)}V{_y(up.high)}"/>'
+    )
+    if place == (x, y):
+        return whiskers
+    lead = f'<path class="faint lead" d="M{x} {y}L{place[0]} {place[1]}"/>'
+    return f'{whiskers}{lead}<circle class="at" cx="{x}" cy="{y}" r="3"/>'
+
+
+def _mark(point: Point, number: int, place: tuple[float, float]) -> str:
+    x, y = place
     return (
-        f'<g class="{colour}"><path class="line" d="M{_x(across.low)} {y}H{_x(across.high)}'
-        f'M{x} {_y(up.low)}V{_y(up.high)}"/>{shape}'
-        f'<text class="on" x="{x}" y="{y + 4}" text-anchor="middle">{number}</text></g>'
+        f"{_SHAPES.get(point.mode, _OTHER)(x, y)}"
+        f'<text class="on" x="{x}" y="{round(y + 4, 1)}" text-anchor="middle">{number}</text>'
     )
 
 
