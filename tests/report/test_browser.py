@@ -174,6 +174,20 @@ def test_filters_hold_together(browser: Any, large: Path) -> None:
     assert run(browser, choose, wanted) == f"{len(rows):,} of 20,000 answers"
 
 
+def test_what_is_shown_is_of_the_selection(browser: Any, large: Path) -> None:
+    """The first that passes is opened; where nothing does, nothing is shown."""
+    opened(browser, large)
+    assert "q0" in shown(browser)
+    box = browser.find_element("css selector", "#samples input[type=search]")
+    box.send_keys("N9876. sure")
+    until(browser, "return document.querySelector('.detail .meta').textContent.includes('q9876')")
+    box.send_keys(" nothing-like-it")
+    until(browser, "return document.querySelector('.body').textContent.startsWith('No answer')")
+    assert run(browser, "return document.querySelectorAll('.entry').length") == 0
+    run(browser, "document.querySelector('.filters button[type=reset]').click()")
+    until(browser, "return document.querySelector('.detail .meta')?.textContent.includes('q0 ')")
+
+
 def test_a_link_opens_its_answer(browser: Any, large: Path) -> None:
     opened(browser, large, "#s=run/set/q7777/direct/0")
     until(browser, "return document.querySelector('.detail .meta')?.textContent.includes('q7777')")

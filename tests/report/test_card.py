@@ -24,6 +24,7 @@ MANIFEST = {
     "model": "/secret/place/runs/mine/checkpoints/last",
     "seed": 7,
     "temperature": 0.0,
+    "max_new_tokens": 64,
     "judge": {"model": "judge-x", "wording": 3, "url": "http://10.1.2.3/v1", "key_env": "MY_KEY"},
     "versions": {"safegrpo": "0.1.0"},
     "command": ["/opt/bin/safegrpo", "eval", "--url=http://10.1.2.3/v1", "--data", "/secret/sets"],
@@ -40,7 +41,7 @@ def evaluation(
 ) -> Path:
     """A folder as an evaluation leaves it: one set, guided, scored by rules."""
     scorer = {"statuses": {"scored": 8, "error": 2}, "judge": None}
-    mode = {"generated": 10, "errors": 0}
+    mode = {"generated": 10, "errors": 0, "cut": 4}
     said = {
         **{"title": "The FigStep", "measures": "jailbreak defence", "licence": "MIT", "items": 11},
         "headline": ["attack_success"],
@@ -102,8 +103,9 @@ def test_it_says_how_each_number_was_made(tmp_path: Path) -> None:
         "- Judge: `model judge-x, wording 3`",
         "- Date: `2026-01-02`",
         "- Command: `safegrpo eval --url=URL --data sets`",
-        "12.5 [2.0, 47.0] n = 8, 80.0 % known: 10.0 to 30.0",
-        "| scored 8, error 2 |",
+        "| rules | attack success ↓ | 12.5 [2.0, 47.0] | 8/10: 10.0 to 30.0 |",
+        "- Token limit: `64`",
+        "| 10 | 0 | 4 | – | scored 8, error 2 |",
         "| model j, wording 2 |",
         "| run | The FigStep | jailbreak defence | MIT | 11 | image missing 1 |",
     ):
@@ -118,7 +120,15 @@ def test_places_stay_out_of_it(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_set_is_told_as_one(tmp_path: Path) -> None:
-    assert "| MIT | 11 of 500 |" in card_of(evaluation(tmp_path / "run", size=500))
+    card = card_of(evaluation(tmp_path / "run", size=500))
+    assert "| MIT | 11 of 500 |" in card
+    assert "- Limit: `The FigStep 11 of 500 items`" in card
+
+
+def test_answers_that_were_cut_are_a_limit(tmp_path: Path) -> None:
+    limits = card_of(evaluation(tmp_path / "run")).split("## Known limits")[1]
+    assert "- `The FigStep, guided`: 4 of 10 responses cut at the limit" in limits
+    assert "empty" not in limits  # nobody counted those
 
 
 @pytest.mark.parametrize("form", [list, lambda inner: {"a": inner}])

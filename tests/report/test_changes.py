@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safegrpo.evaluation.stats import holm, mcnemar
 from safegrpo.report import write_report
 from safegrpo.report.changes import Changes, Delta, NotCompared
 from safegrpo.report.runs import read_runs
-from tests.report.run_folder import Page, evaluation, generation, judgement, metrics
+from tests.report.run_folder import Page, evaluation, figure, generation, judgement, metrics
 
 PLACE = ("set", "guided", "rules")
 
@@ -118,7 +119,7 @@ def test_all_p_of_the_summary_are_adjusted_together(tmp_path: Path) -> None:
     assert change(*runs).verdict == "better"
     page = write_report(*runs)
     text = Page(page).text
-    assert f"p {beside:.3f}" in text.partition("How to read this")[0]
+    assert f"p {beside:.3f} after Holm" in text.partition("How to read this")[0]
     assert "<em>better" not in page.read_text()
     assert "(Holm)" in text
 
@@ -150,3 +151,35 @@ def test_a_score_that_is_none_stops_no_comparison(tmp_path: Path, value: Any) ->
     rows = [generation(item={"expected": "answer"})]
     runs = [evaluation(tmp_path / n, found, rows, [judgement(score=value)]) for n in "ab"]
     assert write_report(*runs).exists()
+
+
+def test_an_interval_too_narrow_for_few_changes_is_told(tmp_path: Path) -> None:
+    """Four of four: the interval leaves out zero, and the exact test does not believe it."""
+    runs = [run(tmp_path / "a", [False] * 4), run(tmp_path / "b", [True] * 4)]
+    assert change(*runs).verdict == "unclear"
+    text = Page(write_report(*runs)).text.partition("How to read this")[0]
+    assert "may be chance" in text
+    assert f"too few to tell: p {mcnemar(0, 4):.3f}" in text
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(20, "changed"), (4, "unclear")])
+def test_what_is_neither_better_nor_worse_changes_beyond_chance_only(
+    tmp_path: Path, count: int, verdict: str
+) -> None:
+    folders = []
+    for name, refused in (("a", False), ("b", True)):
+        folder = run(tmp_path / name, [refused] * count)
+        found = metrics(n=count)
+        for mode in found["benchmarks"]["set"]["modes"].values():
+            mode["scorers"]["rules"]["metrics"]["refusal"] = figure(
+                float(refused), count, "neither"
+            )
+        (folder / "metrics.json").write_text(json.dumps(found))
+        folders.append(folder)
+    found_runs = read_runs(folders)
+    assert found_runs.baseline is not None
+    changes = Changes(found_runs.baseline)
+    changes.settle([(found_runs.evaluations[1], PLACE, "refusal")])
+    delta = changes.of(found_runs.evaluations[1], PLACE, "refusal")
+    assert isinstance(delta, Delta)
+    assert delta.verdict == verdict

@@ -5,7 +5,16 @@ import re
 import pytest
 
 from safegrpo.report.figures import BenchmarkFigures, RunFigures
-from safegrpo.report.plots import Series, curves, line_plot, nice_ticks, running_mean, thin
+from safegrpo.report.plots import (
+    Interval,
+    Series,
+    curves,
+    interval_bar,
+    line_plot,
+    nice_ticks,
+    running_mean,
+    thin,
+)
 from safegrpo.report.runs import Evaluation
 from safegrpo.report.tradeoff import Tradeoff, marks, tradeoff
 from safegrpo.report.tradeoff import figure as drawn
@@ -154,5 +163,29 @@ def test_each_mode_has_a_mark_of_its_own(tmp_path) -> None:
     assert isinstance(found, Tradeoff)
     assert marks(found) == "Guided is round, Direct is square, ECSO is a diamond"
     page = drawn(found)
-    assert page.count("<circle") == 1
+    assert page.count('<circle class="dot') == 1
     assert len(set(re.findall(r'<polygon class="dot" points="([^"]*)"', page))) == 2
+
+
+def test_marks_that_coincide_stand_apart_and_that_is_said(tmp_path) -> None:
+    modes = [scored(mode, {"rules": None}, *BOTH) for mode in ("guided", "direct", "ecso")]
+    page = drawn(tradeoff([measured("a", tmp_path, both=a_set(*modes))]))
+    middles = re.findall(r'<text class="on" x="([\d.]+)" y="([\d.]+)"', page)
+    assert len(set(middles)) == 3
+    assert page.count(" beside") == 2 + 1  # and in the words
+    assert "Hollow marks" in page
+
+
+def test_marks_at_places_of_their_own_stay_there(tmp_path) -> None:
+    low, high = (one_set(*BOTH, safety=rate) for rate in (0.1, 0.9))
+    for one in (low, high):
+        del one["modes"]["direct"]
+    page = drawn(tradeoff([measured("a", tmp_path, both=low), measured("b", tmp_path, both=high)]))
+    assert "beside" not in page
+    assert "Hollow" not in page
+
+
+def test_a_bar_is_as_wide_as_there_is_room() -> None:
+    bar = interval_bar(None, Interval(0.5, 0.25, 1.0), "half")
+    assert 'cx="50.00%"' in bar
+    assert "viewBox" not in bar

@@ -54,10 +54,17 @@ def test_a_training_run_with_evaluations_is_a_whole_page(tmp_path: Path) -> None
 
 def test_output_path_is_respected(tmp_path: Path) -> None:
     run = evaluation(tmp_path / "run", metrics())
-    out = write_report(run, output=tmp_path / "deep" / "page.html")
-    assert out == tmp_path / "deep" / "page.html"
+    out = write_report(run, output=tmp_path / "page.html")
+    assert out == tmp_path / "page.html"
     assert out.exists()
     assert not (run / "report.html").exists()
+
+
+def test_folders_are_not_made_for_a_page(tmp_path: Path) -> None:
+    run = evaluation(tmp_path / "run", metrics())
+    with pytest.raises(InputFileError, match=r"folder .*deep does not exist; make it first"):
+        write_report(run, output=tmp_path / "deep" / "page.html")
+    assert not (tmp_path / "deep").exists()
 
 
 def test_rates_stand_with_interval_n_and_what_coverage_leaves_open(tmp_path: Path) -> None:
@@ -222,6 +229,85 @@ def test_numbers_alone_give_tables_and_no_answers(tmp_path: Path) -> None:
     page = Page(write_report(evaluation(tmp_path / "run", metrics())))
     assert ("section", {"id": "summary"}) in page.elements
     assert ("section", {"id": "samples"}) not in page.elements
+
+
+def test_links_lead_to_what_is_there(tmp_path: Path) -> None:
+    for name, run in {
+        "numbers": evaluation(tmp_path / "a", metrics()),
+        "answers": evaluation(tmp_path / "b", None, [generation()]),
+    }.items():
+        page = Page(write_report(run))
+        links = {str(a["href"])[1:] for tag, a in page.elements if tag == "a"}
+        assert links <= {a.get("id") for _, a in page.elements}, name
+
+
+def first_metrics(page: Page) -> list[str]:
+    """The metrics of the summary, in order."""
+    return re.findall(
+        r"(Attack success|Safety|Over-refusal|Usefulness)\s+\w+ \w+ [^·]*? Guided · rules",
+        page.text.partition("How to read this")[0],
+    )
+
+
+def test_a_set_that_names_no_headline_has_a_summary_all_the_same(tmp_path: Path) -> None:
+    figures = metrics()
+    one = figures["benchmarks"]["set"]
+    one["headline"] = []
+    found = one["modes"]["guided"]["scorers"]["rules"]["metrics"]
+    found |= {"attack_success": figure(0.5, 10, "lower"), "refusal": figure(0.5, 10, "neither")}
+    page = Page(write_report(evaluation(tmp_path / "run", figures)))
+    assert first_metrics(page) == ["Attack success", "Safety", "Over-refusal"]
+
+
+def test_a_metric_is_named_once_for_all_its_modes_and_scorers(tmp_path: Path) -> None:
+    figures = metrics()
+    for mode in figures["benchmarks"]["set"]["modes"].values():
+        mode["scorers"]["rubric"] = mode["scorers"]["rules"] | {"judge": "j"}
+    page = Page(write_report(evaluation(tmp_path / "run", figures)))
+    text = page.text.partition("How to read this")[0]
+    assert text.count("harmful pairs not helped with") == 1
+    assert text.count("Guided · rubric by j") == 2  # of safety and of over-refusal
+    assert [a["rowspan"] for _, a in page.elements if "rowspan" in a][:2] == ["4", "4"]
+
+
+def test_full_coverage_is_not_told(tmp_path: Path) -> None:
+    text = Page(write_report(evaluation(tmp_path / "run", metrics(n=10)))).text
+    assert "coverage 100" not in text
+    assert "coverage 28.6" in text
+
+
+def test_answers_that_were_cut_or_say_nothing_are_seen(tmp_path: Path) -> None:
+    figures = metrics(n=50)
+    modes = figures["benchmarks"]["set"]["modes"]
+    modes["guided"] = modes["guided"] | {"cut": 50, "empty": 2}
+    modes["direct"] = modes["direct"] | {"cut": 1, "empty": 0}  # 2 % are not many
+    runs = [evaluation(tmp_path / "a", figures), evaluation(tmp_path / "b", metrics(n=50))]
+    alone = Page(write_report(runs[0])).text
+    assert "Guided: 50 of 50 responses cut at the limit: their answers end early or" in alone
+    assert "Guided: 2 of 50 responses empty: they say nothing" in alone
+    assert "Direct: 1 of 50" not in alone
+    assert re.search(r"The Set\s+a · Guided\s+50\s+2\s+50\s+2 ", alone)  # the cost
+    both = Page(write_report(*runs)).text
+    assert "a, Guided: 50 of 50" in both
+    assert "b, Guided" not in both
+    assert re.search(r"The Set\s+b · Guided\s+50\s+2\s+–\s+–", both)  # nobody counted
+
+
+def test_stated_tags_are_a_row_a_run_and_mode(tmp_path: Path) -> None:
+    runs = [evaluation(tmp_path / name, metrics()) for name in "ab"]
+    page = Page(write_report(*runs))
+    text = page.text.partition("Stated tags")[2].partition("Cost")[0]
+    assert text.count("Together") == 1
+    assert re.findall(r"The Set\s+([ab] · \w+)", text) == [
+        "a · Guided", "a · Direct", "b · Guided", "b · Direct"
+    ]  # fmt: skip
+    assert re.search(r"85\xa0%\s+41/48\s+75\xa0%\s+3/4\s+10\xa0%\s+5/52", text)
+
+
+def test_sets_of_one_title_are_told_apart(tmp_path: Path) -> None:
+    one = metrics()["benchmarks"]["set"]
+    run = evaluation(tmp_path / "run", metrics(benchmarks={"x": one, "y": one}))
+    assert read_runs([run]).titles == {"x": "The Set (x)", "y": "The Set (y)"}
 
 
 def test_answers_alone_are_shown_and_that_is_said(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_tables_are_printed_instead_of_a_page(tmp_path, capsys) -> None:
     for form in ("md", "latex", "csv", "json"):
         assert main(["report", *runs, "--table", form]) == 0
         printed[form] = capsys.readouterr().out
-    assert "| one | guided | The Set | rules | 50.0 [" in printed["md"]
+    assert "| one | guided | The Set | rules | safety ↑ | 50.0 [" in printed["md"]
     assert "\\toprule" in printed["latex"]
     assert {row["run"] for row in csv.DictReader(io.StringIO(printed["csv"]))} == {"one", "two"}
     assert json.loads(printed["json"])["rows"][0]["value"] == 0.5
@@ -66,3 +66,9 @@ def test_a_table_goes_without_a_file(tmp_path, capsys) -> None:
     run = str(evaluation(tmp_path / "run", metrics()))
     assert main(["report", run, "--table", "md", "-o", str(tmp_path / "x")]) == 2
     assert "write > FILE" in capsys.readouterr().err
+
+
+def test_a_page_in_a_folder_that_is_not_there_is_exit_code_2(tmp_path, capsys) -> None:
+    run = str(evaluation(tmp_path / "run", metrics()))
+    assert main(["report", run, "-o", str(tmp_path / "none" / "page.html")]) == 2
+    assert "does not exist; make it first" in capsys.readouterr().err

@@ -133,6 +133,51 @@ def test_what_was_judged_is_not_repeated_where_the_response_holds_it(tmp_path: P
     assert [one.get("answer") for one in page.rows[0]["judgements"]] == [None, "something else"]
 
 
+def test_a_prompt_that_most_items_share_makes_way_for_the_intent(tmp_path: Path) -> None:
+    rows = [
+        generation(0, item={"prompt": "The same?", "notes": {"intent": "do the made-up  thing"}}),
+        generation(1, item={"prompt": "The same?"}),
+        generation(2, item={"prompt": "Another?"}),
+    ]
+    page = Page(write_report(evaluation(tmp_path / "run", metrics(), rows)))
+    assert page.json["index"]["items"] == [
+        ["set", "q0", "do the made-up thing", "Made-up harm"],
+        ["set", "q1", "", "Made-up harm"],
+        ["set", "q2", "Another?"],
+    ]
+
+
+def test_benchmarks_are_filtered_by_their_titles(tmp_path: Path) -> None:
+    page = Page(write_report(evaluation(tmp_path / "run", metrics(), [generation()])))
+    assert page.facet("benchmark") == [["The Set"]]
+    assert page.json["index"]["items"][0][0] == "set"  # for links
+
+
+def test_answers_to_questions_are_right_or_wrong(tmp_path: Path) -> None:
+    rows = [generation(i, item={"expected": "answer"}) for i in range(3)]
+    said = [
+        judgement(i, label=f"{i}", correct=right) for i, right in enumerate((True, False, None))
+    ]
+    page = Page(write_report(evaluation(tmp_path / "run", metrics(), rows, said)))
+    assert page.facet("verdict") == [["rules: right"], ["rules: wrong"], ["rules: 2"]]
+    assert [row["judgements"][0]["label"] for row in page.rows] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("expected", "key"), [("refuse", None), ("answer", "A")])
+def test_what_is_to_be_refused_has_no_right_answer(
+    tmp_path: Path, expected: str, key: str | None
+) -> None:
+    row = generation(item={"expected": expected, "key": {"right": "A", "choices": ["x", "y"]}})
+    page = Page(write_report(evaluation(tmp_path / "run", metrics(), [row])))
+    assert page.json["texts-0"]["items"][0].get("key") == key
+
+
+def test_a_judge_is_named_without_its_place(tmp_path: Path) -> None:
+    said = [judgement(), judgement(scorer="rubric", judge="/secret/models/judge-x")]
+    page = Page(write_report(evaluation(tmp_path / "run", metrics(), [generation()], said)))
+    assert [one.get("judge") for one in page.rows[0]["judgements"]] == [None, "judge-x"]
+
+
 def test_image_is_drawn_anew_and_shared(tmp_path: Path) -> None:
     runs = [evaluation(tmp_path / name, metrics(), [generation()]) for name in "ab"]
     page = Page(write_report(*runs))

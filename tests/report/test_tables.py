@@ -61,30 +61,38 @@ def lines_of(text: str) -> list[list[str]]:
 def test_markdown_shows_percent_interval_n_and_which_way_is_better(tmp_path: Path) -> None:
     text = as_markdown(rows(tmp_path, mine={"attack_success": metric(8, 10, better="lower")}))
     head, _, row = lines_of(text)
-    assert head == ["run", "mode", "benchmark", "scorer", "attack success ↓"]
-    assert row == ["mine", "guided", "The mine", "rules", "80.0 [49.0, 94.3] n = 10"]
+    assert head[:5] == ["run", "mode", "benchmark", "scorer (judge)", "metric"]
+    assert row[:5] == ["mine", "guided", "The mine", "rules", "attack success ↓"]
+    assert row[5:] == ["80.0 [49.0, 94.3]", "10/10"]
 
 
 def test_missing_items_are_shown_with_the_bounds_they_leave(tmp_path: Path) -> None:
     text = as_markdown(rows(tmp_path, x={"safety": metric(8, 10, items=16)}))
-    assert "n = 10, 62.5 % known: 50.0 to 87.5" in text
+    assert "| 10/16: 50.0 to 87.5 |" in text
 
 
-def test_almost_all_is_not_all(tmp_path: Path) -> None:
-    text = as_markdown(rows(tmp_path, x={"safety": metric(9999, 9999, items=10000)}))
-    assert "99.9 % known" in text
-
-
-def test_what_is_unknown_is_a_dash_and_what_was_not_measured_is_blank(tmp_path: Path) -> None:
+def test_what_is_unknown_is_a_dash_and_what_was_not_measured_has_no_line(tmp_path: Path) -> None:
     text = as_markdown(
         rows(tmp_path, a={"safety": metric(0, 0, items=7)}, b={"over_refusal": metric(1, 4)})
     )
-    assert "– n = 0 of 7 |  |" in text
+    assert [line[4:] for line in lines_of(text)[2:]] == [
+        ["safety ↑", "–", "0/7"],
+        ["over-refusal ↑", "25.0 [4.6, 69.9]", "4/4"],
+    ]
 
 
-def test_a_set_without_headlines_shows_all_it_has(tmp_path: Path) -> None:
-    text = as_markdown(rows(tmp_path, folder={"safety": metric(1, 2), "f1": metric(1, 4)}))
-    assert lines_of(text)[0][4:] == ["safety ↑", "F1 of yes ↑"]
+def test_a_set_without_headlines_shows_the_common_ones(tmp_path: Path) -> None:
+    text = as_markdown(rows(tmp_path, folder={"f1": metric(1, 4), "safety": metric(1, 2)}))
+    assert [line[4] for line in lines_of(text)[2:]] == ["safety ↑"]
+    text = as_markdown(rows(tmp_path, folder={"f1": metric(1, 4), "yes_rate": metric(1, 2)}))
+    assert [line[4] for line in lines_of(text)[2:]] == ["F1 of yes ↑", "share of yes ↑"]
+
+
+def test_a_judge_stands_beside_its_scorer(tmp_path: Path) -> None:
+    run = figures(tmp_path, {"a": {"rubric": {"safety": metric(1, 2)}}})
+    scored = run.benchmarks["a"].modes["guided"].scorers
+    scored["rubric"] = scored["rubric"].model_copy(update={"judge": "/models/judge-x"})
+    assert lines_of(as_markdown(rows_of_runs({"r": run})))[2][3] == "rubric (judge-x)"
 
 
 def test_csv_has_one_row_for_each_metric_in_fractions(tmp_path: Path) -> None:
@@ -115,7 +123,7 @@ def test_latex_is_a_booktabs_table_in_which_names_are_only_text(tmp_path: Path) 
     assert text.count("\\begin{tabular}") == text.count("\\bottomrule") == 2
     assert "\\input" not in text
     assert r"\textbackslash{}input\{x\} \% \& \$1\_2\textasciicircum{}" in text
-    assert "80.0 {[}49.0, 94.3] n = 10" in text
+    assert "80.0 {[}49.0, 94.3] & 10/10" in text
     body = [line for line in text.splitlines() if not line.startswith("% ")]
     assert sum(line.endswith(r"\\") for line in body) == 4
 
@@ -154,7 +162,7 @@ def test_what_could_be_markup_is_code(text: str) -> None:
 
 def test_a_metric_that_is_not_known_is_told_in_words(tmp_path: Path) -> None:
     text = as_markdown(rows(tmp_path, folder={"my_own": metric(1, 2)}))
-    assert lines_of(text)[0][4] == "my own ↑"
+    assert lines_of(text)[2][4] == "my own ↑"
 
 
 def test_jailbreak_defence_is_the_plain_mean_of_its_sets(tmp_path: Path) -> None:
@@ -181,7 +189,19 @@ def test_an_axis_names_the_sets_it_lacks(tmp_path: Path) -> None:
     (axis,) = axes(said)
     assert (axis.sets, axis.absent) == (("figstep",), ("vlguard", "mm_safetybench"))
     assert axis.figure.value == 0.9
-    assert "figstep (without vlguard, mm_safetybench)" in as_markdown(said)
+    more = rows(tmp_path, figstep={"safety": metric(9, 10)}, vlguard={"safety": metric(9, 10)})
+    assert "figstep, vlguard (without mm_safetybench)" in as_markdown(more)
+
+
+def test_one_set_of_several_makes_no_line_of_an_axis(tmp_path: Path) -> None:
+    said = rows(tmp_path, figstep={"safety": metric(9, 10)}, siuo={"safety": metric(8, 10)})
+    text = as_markdown(said)
+    assert "safety awareness" in text  # its only set
+    assert "jailbreak defence" not in text
+    assert {axis["name"] for axis in json.loads(as_json(said))["axes"]} == {
+        "jailbreak defence",
+        "safety awareness",
+    }
 
 
 def test_an_axis_never_mixes_scorers(tmp_path: Path) -> None:

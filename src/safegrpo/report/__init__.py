@@ -1,8 +1,8 @@
 """The page people send to each other: `write_report(run)` leaves one self-contained HTML file.
 
-`runs` reads folders, `samples` with `steps` and `thumbnails` makes what the browser of answers
-reads, `comparison` (with `changes` and `cells`), `sections`, `tradeoff` and `plots` write the
-numbers, `html` puts the page together with page.css and the script.
+`runs` reads folders, `samples` (with `listing`, `steps` and `thumbnails`) makes what the browser of
+answers reads, `comparison` (with `changes` and `cells`), `sections`, `tradeoff` and `plots` write
+the numbers, `html` puts the page together with page.css and the script.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_report(
     from safegrpo.report.runs import read_runs
     from safegrpo.report.samples import collect
 
-    if output is not None and not output.parent.is_dir():
+    if output is not None and not output.parent.exists():
         raise InputFileError(f"{output}: folder {output.parent} does not exist; make it first")
     output = output or runs[0] / "report.html"
     found = read_runs(runs, baseline)

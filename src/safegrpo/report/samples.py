@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from safegrpo.evaluation.rows import (
     GENERATIONS_FILE,
@@ -15,6 +14,7 @@ from safegrpo.evaluation.rows import (
     Judgement,
     Key,
 )
+from safegrpo.report.listing import Item, Row, index_of, item_of
 from safegrpo.report.public import judge_name, without_places
 from safegrpo.report.runs import Evaluation, Runs, identity, rows
 from safegrpo.report.steps import parts
@@ -22,10 +22,7 @@ from safegrpo.report.text import cut
 from safegrpo.report.thumbnails import Pictures, draw
 
 BLOCK_ROWS = 200
-SNIPPET = 110  # characters of a prompt in the list
 MAX_IMAGES = 12  # of one answer
-
-Item = tuple[str, str, str]  # benchmark, id and content: an id alone may be of several items
 
 
 @dataclass(frozen=True)
@@ -40,12 +37,6 @@ class Samples:
     notes: tuple[str, ...] = ()
 
 
-class _Row(NamedTuple):
-    run: str
-    generation: Generation
-    judgements: tuple[Judgement, ...]
-
-
 def collect(runs: Runs, limit: int, image_budget: int) -> Samples:
     """At most `limit` answers of all evaluations, those to one item beside each other.
 
@@ -55,7 +46,7 @@ def collect(runs: Runs, limit: int, image_budget: int) -> Samples:
     place = {item: number for number, item in enumerate(chosen)}
     shown = sorted(
         (row for run in runs.evaluations for row in _full(run, place)),
-        key=lambda row: place[_item(row.generation)],
+        key=lambda row: place[item_of(row.generation)],
     )[:limit]
     total = sum(len(run.generations) for run in runs.evaluations)
     if not shown:
@@ -74,7 +65,7 @@ def collect(runs: Runs, limit: int, image_budget: int) -> Samples:
         for start in range(0, len(shown), BLOCK_ROWS)
     )
     baseline = runs.baseline.name if runs.baseline else ""
-    index = _index(shown, baseline, runs.titles)
+    index = {"blockRows": BLOCK_ROWS} | index_of(shown, baseline, runs.titles)
     return Samples(index, blocks, pictures, len(shown), total, tuple(notes))
 
 
@@ -86,7 +77,7 @@ def spread(evaluations: Sequence[Evaluation], limit: int) -> list[Item]:
     counts: dict[Item, int] = {}
     for run in evaluations:
         for row in run.generations:
-            counts[_item(row)] = counts.get(_item(row), 0) + 1
+            counts[item_of(row)] = counts.get(item_of(row), 0) + 1
     items, total = list(counts), sum(counts.values())
     if total <= limit:
         return items
@@ -100,13 +91,9 @@ def spread(evaluations: Sequence[Evaluation], limit: int) -> list[Item]:
     return items[:1]
 
 
-def _item(row: Generation) -> Item:
-    return row.benchmark, row.id, identity(row)
-
-
-def _full(run: Evaluation, place: Mapping[Item, int]) -> Iterator[_Row]:
+def _full(run: Evaluation, place: Mapping[Item, int]) -> Iterator[Row]:
     """The chosen rows of a run with their texts; what is unreadable has been noted before."""
-    content = {row.key: row.content for row in run.generations if _item(row) in place}
+    content = {row.key: row.content for row in run.generations if item_of(row) in place}
     said: dict[Key, dict[str, Judgement]] = {}
     for one in rows(run.folder, JUDGEMENTS_FILE, Judgement, []):
         if one.key in content:
@@ -117,7 +104,7 @@ def _full(run: Evaluation, place: Mapping[Item, int]) -> Iterator[_Row]:
         if content.get(row.key) == identity(row)
     }
     for key, row in last.items():
-        yield _Row(run.name, row, tuple(said.get(key, {}).values()))
+        yield Row(run.name, row, tuple(said.get(key, {}).values()))
 
 
 def _images(row: Generation) -> list[str]:
@@ -125,147 +112,7 @@ def _images(row: Generation) -> list[str]:
     return [name for name in names if isinstance(name, str)][:MAX_IMAGES]
 
 
-# ---------- the table ----------
-
-
-def _index(shown: Sequence[_Row], baseline: str, titles: Mapping[str, str]) -> dict[str, Any]:
-    items: dict[Item, int] = {}
-    first: list[Generation] = []
-    for row in shown:
-        if items.setdefault(_item(row.generation), len(items)) == len(first):
-            first.append(row.generation)
-    odd = _disagreements(shown, baseline)
-    columns: tuple[tuple[str, str, Iterable[Sequence[str]]], ...] = (
-        ("run", "Run", ([row.run] for row in shown)),
-        (
-            "benchmark",
-            "Benchmark",
-            ([titles.get(b := row.generation.benchmark, b)] for row in shown),
-        ),
-        ("category", "Category", (_one(row.generation.item.get("category")) for row in shown)),
-        ("mode", "Mode", ([row.generation.mode] for row in shown)),
-        ("verdict", "Verdict", (_verdicts(row) for row in shown)),
-        ("tag", "Stated tag, together", (_combined(row) for row in shown)),
-        ("status", "Status", (_statuses(row) for row in shown)),
-        ("odd", "Disagreement", odd),
-    )
-    return {
-        "blockRows": BLOCK_ROWS,
-        "items": _listed_items(first),
-        "item": [items[_item(row.generation)] for row in shown],
-        "sample": [int(row.generation.sample) for row in shown],
-        "facets": [{"key": k, "label": label} | _coded(values) for k, label, values in columns],
-    }
-
-
-def _listed_items(first: Sequence[Generation]) -> list[list[str]]:
-    """Of each item benchmark, id and what a list shows of it.
-
-    Where most items of a benchmark share one prompt, which tells nothing, that is their intent, or
-    nothing, and the category stands beside it.
-    """
-    prompts = [" ".join(str(row.item.get("prompt") or "").split()) for row in first]
-    sizes = Counter(row.benchmark for row in first)
-    times = Counter(zip((row.benchmark for row in first), prompts, strict=True))
-    found = []
-    for row, prompt in zip(first, prompts, strict=True):
-        said = [cut(row.benchmark, 200), cut(row.id, 400)]
-        if 1 < times[row.benchmark, prompt] > sizes[row.benchmark] / 2:
-            notes = row.item.get("notes")
-            intent = notes.get("intent") if isinstance(notes, Mapping) else None
-            shown = " ".join(intent.split()) if isinstance(intent, str) else ""
-            said += [prompt_start(shown), cut(row.item.get("category"), 200)]
-        else:
-            said.append(prompt_start(prompt))
-        found.append(said)
-    return found
-
-
-def prompt_start(prompt: str) -> str:
-    """As much of a prompt as a list shows."""
-    return cut(prompt if len(prompt) <= SNIPPET else prompt[: SNIPPET - 1] + "…")
-
-
-def _coded(values: Iterable[Sequence[str]]) -> dict[str, Any]:
-    """Each row's words as a number, and what the numbers stand for."""
-    known: dict[tuple[str, ...], int] = {}
-    codes = [known.setdefault(tuple(cut(v, 200) for v in value), len(known)) for value in values]
-    return {"values": [list(words) for words in known], "codes": codes}
-
-
-def _one(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) and value else []
-
-
-def _verdicts(row: _Row) -> list[str]:
-    """By each scorer; of questions right or wrong, for what was read from an answer may be any
-    word."""
-    question = row.generation.item.get("expected") == "answer"
-    found = []
-    for one in row.judgements:
-        label: Any = one.label
-        if question and isinstance(one.correct, bool):
-            label = "right" if one.correct else "wrong"
-        if one.status == "scored" and label:
-            found.append(f"{one.scorer}: {label}")
-    return found
-
-
-def _combined(row: _Row) -> list[str]:
-    for one in row.judgements:
-        if isinstance(one.tags, Mapping):
-            tag = one.tags.get("combined")
-            return [tag if isinstance(tag, str) else "none"]
-    return []
-
-
-def _statuses(row: _Row) -> list[str]:
-    done = row.generation.status
-    found = [f"answer: {done}"]
-    if done == "done" and row.generation.finish == "length":
-        found.append("answer: cut off")
-    return found + [f"{j.scorer}: {j.status}" for j in row.judgements]
-
-
-def _disagreements(shown: Sequence[_Row], baseline: str) -> list[list[str]]:
-    by_place = {(row.run, row.generation.key): row for row in shown}
-    found = []
-    for row in shown:
-        key, said = row.generation.key, [j for j in row.judgements if j.status == "scored"]
-        words = [
-            f"scorers differ: {name}"
-            for name in ("refused", "safe")
-            if {True, False} <= {flag for j in said if isinstance(flag := getattr(j, name), bool)}
-        ]
-        twin = by_place.get((row.run, key._replace(mode=_OTHER.get(key.mode, ""))))
-        if twin and _differ(row, twin):
-            words.append("guided and direct differ")
-        other = by_place.get((baseline, key)) if row.run != baseline else None
-        same = other is not None and _item(other.generation) == _item(row.generation)
-        if other and same and _differ(row, other):
-            words.append("differs from the baseline")
-        found.append(words)
-    return found
-
-
-_OTHER = {"guided": "direct", "direct": "guided"}
-
-
-def _differ(one: _Row, other: _Row) -> bool:
-    """Whether a scorer of both, with one judge, says something else of them."""
-    theirs = {(j.scorer, str(j.judge)): j for j in other.judgements if j.status == "scored"}
-    return any(
-        (getattr(j, name), getattr(their, name)) in ((True, False), (False, True))
-        for j in one.judgements
-        if j.status == "scored" and (their := theirs.get((j.scorer, str(j.judge))))
-        for name in ("refused", "safe", "correct")
-    )
-
-
-# ---------- the texts ----------
-
-
-def _block(shown: Sequence[_Row], pictures: Pictures) -> dict[str, Any]:
+def _block(shown: Sequence[Row], pictures: Pictures) -> dict[str, Any]:
     """Rows of the page as they are shown; a row's `item` is a place in `items`."""
     items: dict[str, int] = {}
     known: list[dict[str, Any]] = []
@@ -298,7 +145,7 @@ def _about(row: Generation) -> dict[str, Any]:
     )
 
 
-def _answer(row: _Row, pictures: Pictures) -> dict[str, Any]:
+def _answer(row: Row, pictures: Pictures) -> dict[str, Any]:
     one = row.generation
     response = cut(one.response)
     split = parts(response) if one.mode == "guided" else [("answer", response)]
