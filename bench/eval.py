@@ -95,8 +95,8 @@ def keep(what: str, found: dict[str, Any]) -> None:
             if "ratio" in value
         )
         lines.append(
-            "In this process, beside Hugging Face's `generate` in a loop over single items, medians "
-            f"in turn: {ratios} (`{one['command']}`, {one['machine']['device']}, "
+            "In this process, beside Hugging Face's `generate` in a loop over single items, in "
+            f"turn, medians: {ratios} (`{one['command']}`, {one['machine']['device']}, "
             f"{one['machine']['threads']} threads). Where prompts are long and answers of a few "
             "words there is less to gain."
         )
