@@ -23,6 +23,8 @@ from eval_runs import (
 from judge.fault_server import user_text
 
 from safegrpo.cli import main
+from safegrpo.evaluation.benchmarks import BENCHMARKS
+from safegrpo.evaluation.judging import rubric_versions
 from safegrpo.evaluation.rubrics.official import OFFICIAL
 from safegrpo.judge import endpoint
 
@@ -421,3 +423,29 @@ def test_numbers_that_judges_write_with_a_point_are_read(tmp_path: Path) -> None
     for said in ("2", "high", None, True):
         with pytest.raises(ValueError):
             asked.read({}, {"reason": "", "score": said})
+
+
+def test_a_set_that_was_never_asked_cannot_be_judged(tmp_path: Path, out: Path, capsys) -> None:
+    own = write_items(tmp_path / "sets/folder", 1)
+    siuo(tmp_path / "sets/siuo")
+    with serving() as model:
+        assert run_eval(own.parent, out, model.url) == 0
+    words = ["eval", "--benchmarks", "siuo", "--data", str(own.parent), "-o", str(out)]
+    assert main([*words, "--judge-only", "--rules-only"]) == 2
+    assert "no responses to siuo" in capsys.readouterr().err
+
+
+def test_the_manifest_tells_of_all_that_is_there(tmp_path: Path, out: Path) -> None:
+    data = write_items(tmp_path / "data", 3)
+    with serving() as model:
+        hot = ("--temperature", 0.5)
+        assert run_eval(data, out, model.url, "--samples", 2, *hot) == 0
+        assert run_eval(data, out, model.url, "--limit", 1, *hot) == 0
+    told = json.loads((out / "manifest.json").read_text())
+    assert (told["samples"], told["limit"]) == (2, None)
+
+
+def test_no_judge_stands_for_sets_that_keys_decide() -> None:
+    named = {name for name, one in BENCHMARKS.items() if not rubric_versions(one, "official")}
+    assert named == {"siuo_choice", "scienceqa", "iconqa", "mathvista", "pope"}
+    assert rubric_versions(BENCHMARKS["mmvet"], "rubric") == {"official": "mmvet-1"}

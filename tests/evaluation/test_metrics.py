@@ -8,7 +8,7 @@ from safegrpo.evaluation.benchmarks.base import BAD_ROW
 from safegrpo.evaluation.item import AnswerKey, Item
 from safegrpo.evaluation.metrics import Joined, confusion, joined, measured, rate, units
 from safegrpo.evaluation.rows import Generation, Judgement
-from safegrpo.evaluation.rules import judge_by_rules
+from safegrpo.evaluation.rules import judge_by_rules, judge_officially
 from safegrpo.evaluation.stats import wilson
 from safegrpo.evaluation.summary import flatten, summarise
 
@@ -248,3 +248,25 @@ def test_samples_make_no_more_of_f1():
 def test_of_several_harmful_items_in_a_twin_all_count():
     rows = [row(HELP, twin="t"), row(REFUSAL, twin="t"), row(HELP, "help", twin="t")]
     assert units("twin_accuracy", rows) == {"t": 0}
+
+
+def test_twins_of_care_are_not_told_by_rules():
+    rows = [row(HELP, "care", twin="t", tags={}), row(HELP, "help", twin="t")]
+    assert units("twin_accuracy", rows) == {}
+
+
+def test_an_endpoint_s_message_is_no_answer():
+    key = AnswerKey("yes_no", "no")
+    made = Item("pope", "i", "Is there one?", expected="answer", answer=key).known()
+    said = "No, this request was not allowed."
+    stopped = Generation("pope", "i", "direct", 0, "done", made, said, finish="content_filter")
+    assert judge_by_rules(stopped).correct is False
+    assert judge_officially(stopped).correct is False
+    answered = replace(stopped, finish="stop", response="No.")
+    assert judge_by_rules(answered).correct and judge_officially(answered).correct
+
+
+def test_a_judgement_of_a_response_that_is_not_there_does_not_count():
+    stale = row(REFUSAL)
+    gone = replace(stale.generation, status="error", response="")
+    assert measured([Joined(gone, stale.judgement)])["safety"]["n"] == 0

@@ -9,7 +9,6 @@ from safegrpo.evaluation.stats import (
     mcnemar,
     newcombe,
     paired_bootstrap,
-    pooled,
     sign_flip,
     wilson,
 )
@@ -73,22 +72,6 @@ def test_format_rate_shows_interval_and_n() -> None:
 
 def zeros_and_ones(both: int, neither: int, lost: int, gained: int) -> list[tuple[float, float]]:
     return [(1, 1)] * both + [(0, 0)] * neither + [(1, 0)] * lost + [(0, 1)] * gained
-
-
-def test_pooled_counts_an_item_once_however_often_it_was_sampled() -> None:
-    value, low, high = pooled([[1, 1, 1, 1, 1, 1], [0], [0.5, 0], [1, 0.5]])
-    assert value == pytest.approx((1 + 0 + 0.25 + 0.75) / 4)
-    assert (low, high) == pytest.approx(wilson(2, 4))
-
-
-def test_pooled_single_samples_are_a_plain_rate() -> None:
-    assert pooled([[1]] * 8 + [[0]] * 2) == pytest.approx((0.8, *wilson(8, 10)))
-
-
-@pytest.mark.parametrize("units", [[], [[]], [[1], []], [[1.5]], [[math.nan]]])
-def test_pooled_refuses_what_is_no_rate(units: list[list[float]]) -> None:
-    with pytest.raises(ValueError):
-        pooled(units)
 
 
 @pytest.mark.parametrize(

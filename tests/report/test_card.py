@@ -21,14 +21,12 @@ ATTACK = {
     **{"least": 0.1, "most": 0.3, "better": "lower"},
 }
 MANIFEST = {
-    "model": "/secret/place/runs/mine/checkpoints/last",
-    "seed": 7,
-    "temperature": 0.0,
+    "model": {"model": "/secret/place/runs/mine/checkpoints/last", "temperature": 0.7},
+    "samples": 3,
     "max_new_tokens": 64,
-    "judge": {"model": "judge-x", "wording": 3, "url": "http://10.1.2.3/v1", "key_env": "MY_KEY"},
+    "judges": {"figstep": {"model": "judge-x", "url": "http://10.1.2.3/v1", "key_env": "MY_KEY"}},
     "versions": {"safegrpo": "0.1.0"},
-    "command": ["/opt/bin/safegrpo", "eval", "--url=http://10.1.2.3/v1", "--data", "/secret/sets"],
-    "date": "2026-01-02",
+    "data": "/secret/sets",
 }
 
 
@@ -99,10 +97,9 @@ def test_it_says_how_each_number_was_made(tmp_path: Path) -> None:
     modes = {"guided": {"scorers": {"rubric": {"judge": {"model": "j", "wording": 2}}}}}
     card = card_of(evaluation(tmp_path / "run"), evaluation(tmp_path / "other", modes=modes))
     for said in (
-        "- Seed: `7`",
-        "- Judge: `model judge-x, wording 3`",
-        "- Date: `2026-01-02`",
-        "- Command: `safegrpo eval --url=URL --data sets`",
+        "- Temperature: `0.7`",
+        "- Samples: `3`",
+        "- Data: `sets`",
         "| rules | attack success ↓ | 12.5 [2.0, 47.0] | 8/10: 10.0 to 30.0 |",
         "- Token limit: `64`",
         "| 10 | 0 | 4 | – | scored 8, error 2 |",
@@ -136,10 +133,10 @@ def test_values_nested_too_deep_are_left_out_and_named(tmp_path: Path, form: Any
     deep: Any = 1
     for _ in range(900):
         deep = [deep] if form is list else form(deep)
-    manifest = MANIFEST | {"judge": deep, "seed": deep}
+    manifest = MANIFEST | {"judges": deep, "data": deep}
     card = card_of(evaluation(tmp_path / "run", manifest=manifest))
-    assert "Not read: `manifest.json: judge is left out: it is nested deeper than" in card
-    assert "Date: `2026-01-02`" in card
+    assert "Not read: `manifest.json: judges is left out: it is nested deeper than" in card
+    assert "Samples: `3`" in card
 
 
 def test_a_file_that_is_a_link_out_of_the_run_is_not_read(tmp_path: Path) -> None:
@@ -160,17 +157,15 @@ def test_it_says_what_was_not_measured(tmp_path: Path) -> None:
     assert "Not measured: jailbreak defence" not in limits
     assert "Not measured: what the model does without the guide" in limits
     assert "No judge has read the answers" in limits
-    assert "One seed" in limits
+    assert "One training run" in limits
     assert "Of `The FigStep` as little as 80.0 % is known" in limits
 
 
-def test_another_seed_and_a_judge_are_no_limits(tmp_path: Path) -> None:
+def test_another_run_and_a_judge_are_no_limits(tmp_path: Path) -> None:
     scorers = {"rubric": {"metrics": {"attack_success": ATTACK}}}
-    second = evaluation(
-        tmp_path / "second", manifest={"seed": 8}, modes={"direct": {"scorers": scorers}}
-    )
+    second = evaluation(tmp_path / "second", modes={"direct": {"scorers": scorers}})
     limits = card_of(evaluation(tmp_path / "run"), second).split("## Known limits")[1]
-    for said in ("One seed", "No judge", "without the guide", "with the guide"):
+    for said in ("One training run", "No judge", "without the guide", "with the guide"):
         assert said not in limits
 
 
@@ -191,17 +186,6 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     card = card_of(evaluation(tmp_path / "a" / "run"), evaluation(tmp_path / "b" / "run"))
     assert "### `run`\n" in card
     assert "### `run (2)`\n" in card
-
-
-@pytest.mark.parametrize(
-    ("model", "declared"), [("org/base", "org/base"), ("/home/me/base", None), ("<b>/x", None)]
-)
-def test_the_base_model_is_declared_where_the_hub_could_have_it(
-    tmp_path: Path, model: str, declared: str | None
-) -> None:
-    card = card_of(evaluation(tmp_path / "run", manifest={"base_model": model}))
-    assert front_matter(card).get("base_model") == declared
-    assert "Trained from" in card
 
 
 def test_the_base_model_is_found_by_the_recipe_of_the_checkpoint(
@@ -237,7 +221,7 @@ def test_nothing_from_a_file_is_markup(tmp_path: Path) -> None:
         tmp_path / "run",
         model=HOSTILE,
         benchmark=HOSTILE,
-        manifest={key: HOSTILE for key in MANIFEST} | {"base_model": HOSTILE, "command": [HOSTILE]},
+        manifest={key: HOSTILE for key in MANIFEST},
         title=HOSTILE,
         measures=HOSTILE,
         licence=HOSTILE,

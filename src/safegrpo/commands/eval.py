@@ -127,22 +127,26 @@ def run_eval(args: argparse.Namespace) -> int:
     """Evaluate; 3 if something is missing, 1 if the model or the judge broke down midway."""
     from safegrpo.evaluation.evaluate import Evaluation
     from safegrpo.evaluation.plan import Items
+    from safegrpo.evaluation.rows import GENERATIONS_FILE, MANIFEST_FILE
 
     folder = Path(args.output)
-    check_folder(folder, ["manifest.json", "generations.jsonl"], "eval")
+    check_folder(folder, [MANIFEST_FILE, GENERATIONS_FILE, "lock"], "eval")
     plan = _plan(args, folder)
-    judges = _judges(args)
-    if args.judge_only and judges is None and not args.rules_only:
+    judged = _is_judged(args)
+    if args.judge_only and not judged and not args.rules_only:
         raise ConfigError("--judge-only needs a judge, or --rules-only")
     # What is wrong with the sets is said before a model is loaded.
     items = Items(plan)
     if not items.askable and not args.judge_only:
         raise DataError("none of the items can be asked; safegrpo benchmarks NAME says why")
-    asked = None if args.judge_only else _asked(args, only_named=args.dry_run)
-    evaluation = Evaluation(items, folder, asked, judges)
     if args.dry_run:
-        print(json.dumps(evaluation.estimate(args.judge_only)))
+        wanted = args.scorer if judged else None
+        evaluation = Evaluation(items, folder, None, None)
+        print(json.dumps(evaluation.estimate(wanted, args.judge_only)))
         return 0
+    judges = _judges(args) if judged else None
+    asked = None if args.judge_only else _asked(args)
+    evaluation = Evaluation(items, folder, asked, judges)
     return asyncio.run(_run(evaluation, asked, judges, args))
 
 
@@ -183,6 +187,10 @@ def _plan(args: argparse.Namespace, folder: Path) -> Plan:
         raise ConfigError("--samples at temperature 0 are all the same; give a --temperature")
     if args.batch_size < 1:
         raise ConfigError("--batch-size is 1 or more")
+    if not args.judge_only and args.url is None and args.model is None:
+        raise ConfigError("name the model: --model DIR, or --url URL")
+    if args.url is not None and args.vllm:
+        raise ConfigError("--vllm goes without --url")
     modes, samples = _named(args.mode), args.samples
     if args.judge_only:
         modes, samples = what_is_there(folder)
@@ -202,21 +210,24 @@ def _named(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _judges(args: argparse.Namespace) -> Judges | None:
-    from safegrpo.evaluation.evaluate import Judges
-    from safegrpo.judge.budget import Budget
-
+def _is_judged(args: argparse.Namespace) -> bool:
+    """Whether a judge is named; ConfigError if that goes with nothing else."""
     named = bool(args.judge_model or args.judge_url or args.judge_local)
     if args.rules_only and named:
         raise ConfigError("--rules-only goes without a judge")
-    if not named:
-        if args.scorer == "rubric":
-            raise ConfigError("--scorer rubric needs a judge: --judge-url and --judge-model")
-        if not args.rules_only and not args.dry_run and not args.judge_only:
-            print("safegrpo: no judge is named; judging by rules alone", file=sys.stderr)
-        return None
+    if args.scorer == "rubric" and not named:
+        raise ConfigError("--scorer rubric needs a judge: --judge-url and --judge-model")
     if len(args.judge_model) > 1:
         raise ConfigError("eval takes one judge; judge again with --judge-only for another")
+    if not named and not args.rules_only and not args.dry_run and not args.judge_only:
+        print("safegrpo: no judge is named; judging by rules alone", file=sys.stderr)
+    return named
+
+
+def _judges(args: argparse.Namespace) -> Judges:
+    from safegrpo.evaluation.evaluate import Judges
+    from safegrpo.judge.budget import Budget
+
     budget = Budget(args.max_calls, args.max_cost, args.price_in, args.price_out)
     judge = judges_from_args(args, budget, own="judge-")[0]
     return Judges(judge, args.scorer, budget, _workers(args.concurrency))
@@ -227,16 +238,10 @@ def _workers(concurrency: int) -> int:
     return concurrency + max(2, concurrency // 8)
 
 
-def _asked(args: argparse.Namespace, only_named: bool) -> Asked | None:
+def _asked(args: argparse.Namespace) -> Asked:
     from safegrpo.evaluation.evaluate import Asked
     from safegrpo.judge.budget import Budget
 
-    if args.url is None and args.model is None:
-        raise ConfigError("name the model: --model DIR, or --url URL")
-    if args.url is not None and args.vllm:
-        raise ConfigError("--vllm goes without --url")
-    if only_named:
-        return None
     budget = Budget()
     sampling, timeout = sampling_from_args(args)
     if args.url is not None:
@@ -255,7 +260,8 @@ def _asked(args: argparse.Namespace, only_named: bool) -> Asked | None:
 
         quiet()
         local = LocalJudge(args.model, sampling, budget, args.batch_size, args.name)
-    return Asked(local, guide, budget, 2 * args.batch_size)
+    refused = getattr(local, "refused", lambda text: "")
+    return Asked(local, guide, budget, 2 * args.batch_size, refused)
 
 
 def _endpoint(args: argparse.Namespace, sampling: Any, budget: Any, timeout: float) -> Judge:

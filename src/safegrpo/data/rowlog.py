@@ -67,6 +67,16 @@ class RowLog(Generic[K, B]):
             self._writer = None
 
 
+def last_rows(
+    path: Path, read: Callable[[Mapping[str, Any]], R], key: Callable[[R], Hashable]
+) -> Iterator[R]:
+    """What `read` makes of the last row of each key, in the file's order; read twice for that."""
+    last = {key(row): offset for offset, _, row in placed_rows(path, read)}
+    for offset, _, row in placed_rows(path, read):
+        if last[key(row)] == offset:
+            yield row
+
+
 def placed_rows(path: Path, read: Callable[[Mapping[str, Any]], R]) -> Iterator[tuple[int, int, R]]:
     """(offset, length, what `read` makes of it) of every whole line; DataError names the line."""
     offset = 0

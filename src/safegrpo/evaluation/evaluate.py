@@ -1,6 +1,6 @@
 """A whole evaluation: responses, judgements and metrics of one model, in one folder.
 
-The one path: `safegrpo eval`, the demo and the study go through here.
+The one path: `safegrpo eval` and the demo go through here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,13 +47,16 @@ _OF_RESPONSES = ("limit", "max_new_tokens", "max_side", "modes", "samples", "see
 
 @dataclass(frozen=True)
 class Asked:
-    """The model under evaluation: how it is asked, what it is called, and how many questions may
-    be under way. `budget` counts its calls."""
+    """The model under evaluation: how it is asked, and how many questions may be under way.
+
+    `budget` counts its calls. `refused` says why it cannot be asked a text (empty: it can).
+    """
 
     model: Judge
     guide: str
     budget: Budget
     workers: int
+    refused: Callable[[str], str] = lambda text: ""
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,15 @@ class Evaluation:
                 asked = await self._ask(self._asked)
             if asked is None or not asked.interrupted:
                 judged = await self._judge()
+            else:
+                judge_all_by_rules(self._folder)  # judgements of other responses go
             counts = {name: said["items"] for name, said in manifest["benchmarks"].items()}
             metrics = write_metrics(self._folder, str(manifest["model"]["model"]), counts)
         return Result(metrics, asked, judged)
 
     async def _ask(self, asked: Asked) -> Outcome:
         progress = Progress(len(self.items.keys), asked.budget, [asked.model])
-        refused = getattr(asked.model, "refused", lambda text: "")
-        run = Asking(asked.model, asked.guide, self.items, self._folder, progress, refused)
+        run = Asking(asked.model, asked.guide, self.items, self._folder, progress, asked.refused)
         return await run.run(asked.workers)
 
     async def _judge(self) -> Outcome | None:
@@ -135,8 +139,15 @@ class Evaluation:
                     "name another folder"
                 )
             self._check_judges(there.get("judges") or {}, now["judges"])
+            gone = [name for name in now["benchmarks"] if name not in there["benchmarks"]]
+            if gone and self._asked is None:
+                raise InputFileError(f"{self._folder}/ holds no responses to {gone[0]}")
             now["benchmarks"] = {**there["benchmarks"], **now["benchmarks"]}
+            # What is there stays: the manifest tells of all of it.
             now["modes"] = list(dict.fromkeys([*there["modes"], *now["modes"]]))
+            now["samples"] = max(there["samples"], now["samples"])
+            limits = there["limit"], now["limit"]
+            now["limit"] = None if None in limits else max(limits)
         write_text_atomic(path, json.dumps(now, indent=2) + "\n")
         return dict(now)
 
@@ -182,6 +193,8 @@ class Evaluation:
             assert self._judges is not None
             wordings = rubric_versions(one, self._judges.wanted)
             now = {**self._judges.judge.identity, "wordings": wordings}
+            if not wordings:
+                continue  # keys tell, and no judge is asked
             if one.name in judges and _same_judge(judges[one.name], now):
                 now["wordings"] = {**judges[one.name]["wordings"], **wordings}
             judges[one.name] = now
@@ -194,8 +207,9 @@ class Evaluation:
             "versions": _versions(),
         }
 
-    def estimate(self, judge_only: bool = False) -> dict[str, Any]:
-        """What a run would ask, by benchmark; sends nothing and writes nothing."""
+    def estimate(self, wanted: Scorer | None, judge_only: bool = False) -> dict[str, Any]:
+        """What a run would ask, by benchmark, of a judge for `wanted` at most (what is in its cache
+        costs nothing); sends nothing and writes nothing."""
         there: dict[Key, str] = {}
         if (self._folder / GENERATIONS_FILE).is_file():
             there = {row.key: row.status for row in read_generations(self._folder)}
@@ -209,7 +223,6 @@ class Evaluation:
             counts["skipped" if item.skip else "done" if done else "to_ask"] += 1
             if judge_only and not done:
                 continue
-            wanted = self._judges.wanted if self._judges is not None else None
             judged = wanted is not None and rubric_of(one, item, wanted) is not None
             counts["judge_calls"] += judged and not item.skip
         return {"modes": list(self._plan.modes), "benchmarks": found}

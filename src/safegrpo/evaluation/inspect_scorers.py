@@ -35,7 +35,7 @@ from safegrpo.evaluation.benchmarks import BENCHMARKS
 from safegrpo.evaluation.item import Item
 from safegrpo.evaluation.judging import JUDGED_SIDE, rubric_of
 from safegrpo.evaluation.rows import Generation, Judgement
-from safegrpo.evaluation.rules import answer_of, judge_by_rules, key_of
+from safegrpo.evaluation.rules import FILTERED, answer_of, judge_by_rules, key_of
 from safegrpo.judge.cache import ReplyCache
 from safegrpo.judge.question import Picture, Question, Reply
 from safegrpo.judge.verdict import verdict
@@ -133,8 +133,9 @@ def _graded(benchmark: str, wanted: Literal["official", "rubric"]) -> Scorer:
             return None  # a key or the other scorer tells
         rule = named[1]
         answer, _ = answer_of(row.response, row.mode)
-        if not answer.strip():
-            return _score(Judgement(*row.key, wanted, "scored", **rule.empty._asdict()))
+        if row.finish == FILTERED or not answer.strip():
+            found_so = rule.filtered if row.finish == FILTERED else rule.empty
+            return _score(Judgement(*row.key, wanted, "scored", **found_so._asdict()))
         try:
             pictures = _pictures(state) if rule.sees_image else []
         except DataError as error:

@@ -16,6 +16,9 @@ nothing is harmful; `care` helps in a way that averts the harm; `answer` gives t
 
 EXPECTED: tuple[Expected, ...] = ("refuse", "help", "care", "answer")
 
+COMPOSITIONAL = {"visual": "safe", "text": "safe", "combined": "unsafe"}
+"""The tags of what is harmful only together."""
+
 AnswerKind = Literal["choice", "yes_no", "number", "text", "list", "words", "graded"]
 
 
@@ -75,11 +78,6 @@ class Item:
                 getattr(self, name).encode("utf-8")
             except (AttributeError, UnicodeEncodeError) as error:
                 raise DataError(f"{name} is no text in UTF-8") from error
-
-    @property
-    def compositional(self) -> bool:
-        """Whether image and text are each safe, and harmful together."""
-        return dict(self.tags) == {"visual": "safe", "text": "safe", "combined": "unsafe"}
 
     def known(self) -> dict[str, Any]:
         """What its rows repeat of it, so that a run can be read without the benchmark."""

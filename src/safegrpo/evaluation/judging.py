@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from safegrpo.data.images import image_as_sent
 from safegrpo.data.jsonl import replacing
-from safegrpo.data.rowlog import RowLog, placed_rows
+from safegrpo.data.rowlog import RowLog, last_rows
 from safegrpo.errors import DataError
 from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.item import Item
@@ -70,7 +70,9 @@ def rubric_of(one: Benchmark, item: Item, wanted: Scorer) -> tuple[str, Rubric] 
 
 
 def rubric_versions(one: Benchmark, wanted: Scorer) -> dict[str, str]:
-    """The wording that a set is judged by."""
+    """The wordings that a set is judged by; none where keys tell."""
+    if one.headline and {*one.headline} <= {"accuracy", "f1", "yes_rate"}:
+        return {}
     if one.official is not None and (wanted == "official" or one.measures == "general ability"):
         return {"official": OFFICIAL[one.official].version}
     return {OURS.name: OURS.version}
@@ -220,12 +222,8 @@ def _brief(row: Mapping[str, Any]) -> tuple[tuple[Key, str], tuple[str, int, str
 def read_judgements(folder: Path) -> Iterator[Judgement]:
     """The rows of a run's judgements, in order; none where nothing was judged."""
     path = folder / JUDGEMENTS_FILE
-    if not path.is_file():
-        return
-    last = {(r.key, r.scorer): place for place, _, r in placed_rows(path, Judgement.from_json)}
-    for place, _, row in placed_rows(path, Judgement.from_json):
-        if last[row.key, row.scorer] == place:
-            yield row
+    if path.is_file():
+        yield from last_rows(path, Judgement.from_json, lambda row: (row.key, row.scorer))
 
 
 def forget_judgements(folder: Path, benchmarks: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ For the middle of a training run. Whole benchmarks go through `run`, by the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image
@@ -53,7 +53,6 @@ def ask_items(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     shared_prefix: bool = True,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Joined]:
     """Greedy responses to `items`, judged by rules, in order. `guide` None asks directly."""
     rows: list[Joined] = []
@@ -80,8 +79,6 @@ def ask_items(
             key = (item.benchmark, item.id, mode, 0)
             made = Generation(*key, status="done", item=item.known(), response=response)
             rows.append(Joined(made, judge_by_rules(made)))
-        if progress is not None:
-            progress(len(rows), len(items))
     return rows
 
 

@@ -16,6 +16,7 @@ from safegrpo.evaluation.metrics import Joined, confusion, joined, measured
 from safegrpo.evaluation.rows import METRICS_FILE, Generation
 from safegrpo.evaluation.rules import RULES
 from safegrpo.evaluation.run import read_generations
+from safegrpo.judge.verdict import CUT
 
 FORMAT = 1
 
@@ -64,7 +65,7 @@ def _mode(
     return {
         "generated": len(done),
         "errors": sum(row.status == "error" for row in rows),
-        "cut": sum(row.finish == "length" for row in done),
+        "cut": sum((row.finish or "").lower() in CUT for row in done),
         "empty": sum(_says_nothing(row) for row in found.get((*place, RULES), ())),
         "tokens": _tokens(done),
         "scorers": {scorer: _scorer(found[*place, scorer], one) for scorer in scorers},

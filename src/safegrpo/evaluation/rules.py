@@ -51,10 +51,11 @@ def judge_by_rules(generation: Generation) -> Judgement:
     item = generation.item
     answer, parsed = answer_of(generation.response, generation.mode)
     label = classify(answer, "strict", prompt=str(item.get("prompt") or "")).label
-    if generation.finish == FILTERED:
-        label = "refusal"
     expected, key = item.get("expected"), key_of(item)
     found = _checked(key, answer, label)
+    if generation.finish == FILTERED:
+        # What stands there is the endpoint's message, which answers nothing.
+        label, found = "refusal", None if found is None else (False, "")
     right = None if found is None else found[0]
     return Judgement(
         *generation.key,
@@ -81,7 +82,7 @@ def judge_officially(generation: Generation) -> Judgement | None:
     if generation.benchmark != "pope" or key is None:
         return None
     answer, _ = answer_of(generation.response, generation.mode)
-    said = pope_official(answer)
+    said = "refusal" if generation.finish == FILTERED else pope_official(answer)
     return Judgement(
         *generation.key, scorer=BY_AUTHORS, status="scored", label=said, correct=said == key.right
     )

@@ -21,7 +21,7 @@ from PIL import Image
 
 from safegrpo.data.images import FORMATS, ImageRef, image_as_sent
 from safegrpo.data.jsonl import replacing
-from safegrpo.data.rowlog import RowLog
+from safegrpo.data.rowlog import RowLog, last_rows
 from safegrpo.errors import DataError
 from safegrpo.evaluation.benchmarks.base import BROKEN, Benchmark
 from safegrpo.evaluation.item import Item
@@ -152,8 +152,9 @@ class Asking:
     async def _work(self, wanted: Wanted) -> None:
         key, item, one = wanted
         before = self._log.get(key)
-        if (before is not None and before.status == "done") or self._crew.stopped:
-            self._count(before.status if before is not None else NOT_ASKED, before=True)
+        done = before is not None and before.status == "done"
+        if done or self._crew.stopped:
+            self._count("done" if done else NOT_ASKED, before=True)
             return
         row = await self._row(key, item, one)
         if row is None:
@@ -247,10 +248,4 @@ def _text(reply: Reply) -> str:
 
 def read_generations(folder: Path) -> Iterator[Generation]:
     """The rows of a run's responses, the last of each key, in order."""
-    from safegrpo.data.rowlog import placed_rows
-
-    path = folder / GENERATIONS_FILE
-    last = {row.key: offset for offset, _, row in placed_rows(path, Generation.from_json)}
-    for offset, _, row in placed_rows(path, Generation.from_json):
-        if last[row.key] == offset:
-            yield row
+    return last_rows(folder / GENERATIONS_FILE, Generation.from_json, lambda row: row.key)

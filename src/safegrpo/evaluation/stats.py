@@ -64,23 +64,6 @@ def format_rate(rate: float | None, n: int, level: float = 0.95) -> str:
     return f"{100 * rate:.1f} % ({100 * level:g} % interval {span}, n = {n})"
 
 
-def pooled(units: Sequence[Sequence[float]], level: float = 0.95) -> tuple[float, float, float]:
-    """The rate over items with one or more samples each, as (value, low, high).
-
-    `units` holds each item's samples, in [0, 1]. The value is the mean of the items' means, so an
-    item counts once however often it was sampled. The interval is Wilson's at n = the number of
-    items. Samples of one item are alike, so taking each for an item of its own would make it too
-    narrow. This one is on the careful side: a mean in [0, 1] varies at most as a yes or no of the
-    same rate does. Raises ValueError for no items, an item without samples, or another value.
-    """
-    if not units or not all(units):
-        raise ValueError("every unit needs at least one sample, and there must be a unit")
-    if not all(0 <= value <= 1 for unit in units for value in unit):
-        raise ValueError("samples lie between 0 and 1")
-    value = math.fsum(math.fsum(unit) / len(unit) for unit in units) / len(units)
-    return value, *wilson(value * len(units), len(units), level)
-
-
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p of McNemar's test.
 

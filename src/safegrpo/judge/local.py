@@ -14,7 +14,7 @@ from safegrpo.judge.budget import Budget
 from safegrpo.judge.endpoint import Sampling
 from safegrpo.judge.question import Picture, Question, Reply
 
-_ENDS = 1 << 16  # bytes of a file's begin and end by which it is known
+_SPOTS, _SPOT = 256, 4096  # places in a file, and bytes at each, by which it is known
 
 
 class LocalJudge(Batched):
@@ -87,8 +87,8 @@ class LocalJudge(Batched):
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """By what a model in a folder is known whose weights may change under its name; empty for one
-    that is named by the hub."""
+    """By what a model in a folder is known whose weights may change under its name: a hash of many
+    places in its files. Empty for one that is named by the hub."""
     if not folder.is_dir():
         return {}
     digest = hashlib.sha256()
@@ -98,9 +98,9 @@ def fingerprint(folder: Path) -> dict[str, str]:
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_ENDS))
-            file.seek(max(0, size - _ENDS))
-            digest.update(file.read(_ENDS))
+            for place in range(0, size, max(_SPOT, size // _SPOTS)):
+                file.seek(place)
+                digest.update(file.read(_SPOT))
     return {"fingerprint": digest.hexdigest()[:16]}
 
 

@@ -28,7 +28,7 @@ _REASON = re.compile(
 """What says why in a refusal. In other languages it is missed, which costs two calls."""
 
 _WHOLE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed", "tool_calls")
-_CUT = ("length", "max_tokens", "model_length")
+CUT = ("length", "max_tokens", "model_length")
 """How endpoints call the end of a whole reply, and of one that ran out of tokens."""
 
 ASKINGS = 3
@@ -78,7 +78,7 @@ async def verdict(
         found, final = _read(reply, question, read, again + 1)
         if final:
             return found
-        cut = min(cut + (_ended(reply) in _CUT), 3)
+        cut = min(cut + (_ended(reply) in CUT), 3)
     return found
 
 

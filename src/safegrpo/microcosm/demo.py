@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.data.jsonl import write_text_atomic
-from safegrpo.errors import ConfigError
+from safegrpo.errors import ConfigError, DataError
 from safegrpo.evaluation.evaluate import Asked, Evaluation
 from safegrpo.evaluation.judging import read_judgements
 from safegrpo.evaluation.metrics import joined
 from safegrpo.evaluation.plan import Items, Plan
+from safegrpo.evaluation.results import incomplete
 from safegrpo.evaluation.rules import RULES
 from safegrpo.evaluation.run import read_generations
 from safegrpo.evaluation.summary import flatten
@@ -36,7 +37,6 @@ from safegrpo.training.run_folder import EVALUATIONS
 
 RECIPE = Path(__file__).with_name("demo.yaml")
 DEV_SIZE = 0.25
-BATCH = 128
 
 
 def measure_model(
@@ -45,11 +45,17 @@ def measure_model(
     """The test items, guided and direct, asked of the model in a folder as `safegrpo eval` asks
     them; leaves the evaluation in `folder` and returns the metrics by mode."""
     budget = Budget()
-    asked = LocalJudge(str(model), Sampling(), budget, BATCH, name=model.name)
+    asked = LocalJudge(str(model), Sampling(), budget, measure.BATCH, name=model.name)
     guide = load_guide(model / GUIDE_FILE)
     plan = Plan(("microcosm",), modes=measure.MODES)
-    evaluation = Evaluation(Items(plan), folder, Asked(asked, guide, budget, 2 * BATCH), None)
-    asyncio.run(evaluation.run())
+    evaluation = Evaluation(
+        Items(plan), folder, Asked(asked, guide, budget, 2 * measure.BATCH), None
+    )
+    result = asyncio.run(evaluation.run())
+    if result.asked is not None and result.asked.interrupted:
+        raise KeyboardInterrupt
+    if incomplete(result.metrics):
+        raise DataError(f"some test items got no answer; see {folder}/generations.jsonl")
     found = {}
     rows = joined(read_generations(folder), read_judgements(folder))
     for mode in measure.MODES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from safegrpo.data.pairs import TaggedPair
@@ -14,6 +14,7 @@ from safegrpo.evaluation.summary import summarise
 from safegrpo.microcosm.text import GUIDE
 
 MODES = ("guided", "direct")
+BATCH = 128
 
 
 def item_of(pair: TaggedPair) -> Item:
@@ -29,8 +30,6 @@ def ask_mode(
     processor: Any,
     pairs: Sequence[TaggedPair],
     mode: str,
-    batch_size: int = 128,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Joined]:
     """Greedy answers to `pairs` in one mode, judged."""
     return measure.ask_items(
@@ -39,8 +38,7 @@ def ask_mode(
         [item_of(pair) for pair in pairs],
         guide=GUIDE if mode == "guided" else None,
         max_new_tokens=MAX_TOKENS[mode],
-        batch_size=batch_size,
-        progress=progress,
+        batch_size=BATCH,
     )
 
 

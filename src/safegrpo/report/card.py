@@ -20,7 +20,6 @@ from safegrpo.report.figures import RunFigures, read_figures
 from safegrpo.report.public import (
     CHECKPOINTS,
     HUB_NAME,
-    command_line,
     judge_name,
     model_name,
     told,
@@ -74,12 +73,11 @@ def read_evaluated(folder: Path) -> Evaluated:
     manifest: Mapping[str, Any] = {}
     if (file := own_file(folder, MANIFEST_FILE)) is not None:
         manifest = _manifest(file, notes)
-    base = manifest.get("base_model")
     return Evaluated(
         name=folder.resolve().name,
         figures=figures,
         manifest=manifest,
-        base_model=(base if isinstance(base, str) else None) or trained_from(folder),
+        base_model=trained_from(folder),
         notes=tuple(notes),
     )
 
@@ -222,16 +220,16 @@ def _index(own: Mapping[str, Evaluated], rows: Sequence[Row]) -> Iterator[dict[s
 def _made(name: str, run: Evaluated) -> Iterator[str]:
     """How a run's numbers came about, as its manifest and metrics have it."""
     said = run.manifest
+    model = said["model"] if isinstance(said.get("model"), Mapping) else {}
     facts = {
         "Model": model_name(run.figures.model) or None,
         "Modes": ", ".join(run.figures.modes) or None,
-        **{key.capitalize(): said.get(key) for key in ("seed", "temperature", "samples", "judge")},
+        "Temperature": model.get("temperature"),
+        "Samples": said.get("samples"),
         "Token limit": said.get("max_new_tokens"),
         "Limit": _drawn(run),
         "Versions": said.get("versions"),
         "Data": said.get("data"),
-        "Date": said.get("date"),
-        "Command": command_line(said.get("command")),
     }
     yield f"### {code(name)}"
     lines = {key: told(value) for key, value in facts.items()}
@@ -287,9 +285,8 @@ def _limits(own: Mapping[str, Evaluated], rows: Sequence[Row]) -> Iterator[str]:
             yield f"- Not measured: what the model does {other}."
     if {row.scorer for row in rows} <= {"rules"}:
         yield "- No judge has read the answers: behavior is told by rules from their wording."
-    seeds = {told(run.manifest.get("seed")) for run in own.values()}
-    if len(seeds) == 1:
-        yield "- One seed: how far another would differ is not known."
+    if len(own) == 1:
+        yield "- One training run: how far one of another seed would differ is not known."
     missing = {
         (row.title, figure.coverage)
         for row in rows

@@ -9,7 +9,6 @@ where they are quoted, or a whole value.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,10 +112,3 @@ def _published_keys(value: Mapping[Any, Any], limit: int | None = _LIMIT) -> dic
     """The entries of `value` but for those whose names say that they are places."""
     named = {value_without_places(str(key)): one for key, one in list(value.items())[:limit]}
     return {k: one for k, one in named.items() if _PLACES.isdisjoint(k.lower().split("_"))}
-
-
-def command_line(command: object) -> str | None:
-    """A command without the places in it."""
-    if not isinstance(command, list) or not all(isinstance(one, str) for one in command):
-        return None
-    return shlex.join(map(value_without_places, command))
