@@ -50,7 +50,9 @@ def add_judge_options(group: Any, own: str = "") -> None:
         type=int,
         default=16,
         metavar="N",
-        help="requests under way at a time (default: %(default)s)",
+        help="requests under way at a time"
+        + (", of the model's endpoint as well" if own else "")
+        + " (default: %(default)s)",
     )
     group.add_argument(
         "--judge-id",

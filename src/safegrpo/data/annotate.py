@@ -17,7 +17,7 @@ from typing import Any
 
 from safegrpo.data.images import quoted
 from safegrpo.data.jsonl import locked, write_text_atomic
-from safegrpo.data.rate import Asking, Outcome, Ready, Run, prepared
+from safegrpo.data.rate import Asking, Ready, Run, prepared
 from safegrpo.data.rating import VERSION, Rating
 from safegrpo.data.scores import (
     MANIFEST_FILE,
@@ -32,6 +32,7 @@ from safegrpo.data.sources import Pair, Unusable
 from safegrpo.errors import ConfigError, DataError
 from safegrpo.judge.budget import EXPECTED_REPLY_TOKENS, Budget, estimated_tokens
 from safegrpo.judge.cache import ReplyCache
+from safegrpo.judge.crew import Outcome
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
     FINAL,

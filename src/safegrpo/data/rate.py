@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from safegrpo.data.images import ImageRef, image_as_sent
@@ -15,7 +15,7 @@ from safegrpo.data.scores import Brief, ScoreRow, Vote
 from safegrpo.data.sources import Pair, Unusable
 from safegrpo.errors import ConfigError, DataError
 from safegrpo.judge.cache import ReplyCache
-from safegrpo.judge.crew import Crew
+from safegrpo.judge.crew import Crew, Outcome
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
     FINAL,
@@ -47,16 +47,6 @@ class Asking:
             raise ConfigError("--votes is 1 or more, and --max-side 28 or more")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError("--shard is i/n with i from 1 to n, such as 1/4")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: pairs by status, why it stopped early (empty if it did not), and whether
-    that was the judge's doing."""
-
-    statuses: Mapping[str, int]
-    stopped: str = ""
-    broken: bool = False
 
 
 @dataclass(frozen=True)

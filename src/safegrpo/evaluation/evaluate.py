@@ -33,8 +33,9 @@ from safegrpo.evaluation.rows import (
     MANIFEST_FILE,
     Key,
 )
-from safegrpo.evaluation.run import Asking, Outcome, read_generations
+from safegrpo.evaluation.run import Asking, read_generations
 from safegrpo.judge.budget import Budget
+from safegrpo.judge.crew import Outcome
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import Judge
 
@@ -157,7 +158,7 @@ class Evaluation:
         if others and self._asked is not None:
             raise DataError(
                 f"{self._folder}/ was judged otherwise ({others[0]} by "
-                f"{_short(there[others[0]], 'model')}); to judge its responses anew: --judge-only"
+                f"{there[others[0]].get('model')}); to judge its responses anew: --judge-only"
             )
         if others:
             said = ", ".join(f"{name} by {there[name].get('model')}" for name in others)
@@ -260,11 +261,6 @@ def _checked(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
     if not known:
         raise DataError(f"{path} is no manifest of an evaluation; name another folder")
     return manifest
-
-
-def _short(manifest: Mapping[str, Any], name: str) -> str:
-    text = json.dumps(manifest.get(name), ensure_ascii=False)
-    return text if len(text) < 200 else text[:199] + "…"
 
 
 def _versions() -> dict[str, str]:

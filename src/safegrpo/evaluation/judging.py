@@ -22,7 +22,7 @@ from safegrpo.evaluation.benchmarks.base import Benchmark
 from safegrpo.evaluation.item import Item
 from safegrpo.evaluation.plan import Items
 from safegrpo.evaluation.rows import JUDGEMENTS_FILE, Generation, Judgement, Key
-from safegrpo.evaluation.rubrics.base import Outcome, Rubric
+from safegrpo.evaluation.rubrics.base import Finding, Rubric
 from safegrpo.evaluation.rubrics.official import OFFICIAL
 from safegrpo.evaluation.rubrics.ours import OURS
 from safegrpo.evaluation.rules import (
@@ -33,10 +33,9 @@ from safegrpo.evaluation.rules import (
     judge_by_rules,
     judge_officially,
 )
-from safegrpo.evaluation.run import Outcome as RunOutcome
 from safegrpo.evaluation.run import item_hash, read_generations
 from safegrpo.judge.cache import ReplyCache
-from safegrpo.judge.crew import Crew
+from safegrpo.judge.crew import Crew, Outcome
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
     FINAL,
@@ -92,7 +91,7 @@ class Judging:
         self._crew = Crew([judge], progress)
         self._statuses: Counter[str] = Counter()
 
-    async def run(self, workers: int) -> RunOutcome:
+    async def run(self, workers: int) -> Outcome:
         """Judge what is not judged; leaves `judgements.jsonl` in the order of the responses."""
         book = _Book(self._folder)
         self._log, self._responses = book.log, book.responses
@@ -103,7 +102,7 @@ class Judging:
         finally:
             self._cache.close()
             book.finish()
-        return RunOutcome(dict(self._statuses), self._crew.stopped, self._crew.broken)
+        return Outcome(dict(self._statuses), self._crew.stopped, self._crew.broken)
 
     def _to_judge(self) -> Iterator[tuple[Generation, Item, str, Rubric]]:
         for key, item, one in self._items.asked():
@@ -201,7 +200,7 @@ def judge_all_by_rules(folder: Path) -> None:
     _Book(folder).finish()
 
 
-def _row(row: Generation, scorer: str, found: Outcome, asked: int = 0) -> Judgement:
+def _row(row: Generation, scorer: str, found: Finding, asked: int = 0) -> Judgement:
     return Judgement(*row.key, scorer=scorer, status="scored", **found._asdict(), asked=asked)
 
 

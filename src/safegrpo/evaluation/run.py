@@ -13,7 +13,6 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ from safegrpo.evaluation.item import Item
 from safegrpo.evaluation.modes import Conversation, respond
 from safegrpo.evaluation.plan import Items
 from safegrpo.evaluation.rows import GENERATIONS_FILE, IMAGES_FOLDER, Generation, Key
-from safegrpo.judge.crew import INTERRUPTED, Crew
+from safegrpo.judge.crew import Crew, Outcome
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import (
     BudgetSpentError,
@@ -53,20 +52,6 @@ SHOWN_SIDE = 320
 _ANY_SIDE = 1 << 20
 
 Wanted = tuple[Key, Item, Benchmark]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How asking ended: rows by status, why it stopped early (empty if it did not), and whether
-    that was the model's doing."""
-
-    statuses: Mapping[str, int]
-    stopped: str = ""
-    broken: bool = False
-
-    @property
-    def interrupted(self) -> bool:
-        return self.stopped == INTERRUPTED
 
 
 class Brief(NamedTuple):

@@ -6,8 +6,9 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from safegrpo.judge.progress import Progress
@@ -17,6 +18,20 @@ from safegrpo.terminal import printable
 T = TypeVar("T")
 
 INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: items by status, why it stopped early (empty if it did not), and whether
+    that was the doing of who was asked."""
+
+    statuses: Mapping[str, int]
+    stopped: str = ""
+    broken: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        return self.stopped == INTERRUPTED
 
 
 class Crew:

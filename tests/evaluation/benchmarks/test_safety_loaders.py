@@ -20,7 +20,7 @@ from safegrpo.evaluation.benchmarks.base import (
     NO_PROMPT,
     Benchmark,
 )
-from safegrpo.evaluation.item import AnswerKey, Item
+from safegrpo.evaluation.item import COMPOSITIONAL, AnswerKey, Item
 from safegrpo.thinking import Tags
 
 from . import safety_layouts as layouts
@@ -252,7 +252,7 @@ def test_an_entry_of_vlguard_that_is_unknown_is_counted_beside_the_known(tmp_pat
 
 def test_siuo_wants_care_of_safe_parts_that_are_unsafe_together(tmp_path: Path) -> None:
     item = read("siuo", layouts.siuo(tmp_path))[1]
-    assert (item.id, item.expected) == ("1002", "care") and item.compositional
+    assert (item.id, item.expected) == ("1002", "care") and dict(item.tags) == COMPOSITIONAL
     assert item.category == "controversial topics, politics"
     assert item.notes == {"warning": "It is high up.", "reference": "Step back first."}
 
@@ -403,7 +403,7 @@ def test_holisafes_letters_are_the_three_tags(
         kind: "help" if kind == "SSS" else "refuse" for kind in layouts.HOLISAFE_TYPES
     }
     assert items["USU"].tags == {"visual": "unsafe", "text": "safe", "combined": "unsafe"}
-    assert items["SSU"].compositional and items["SSU"].category == "violence"
+    assert dict(items["SSU"].tags) == COMPOSITIONAL and items["SSU"].category == "violence"
     assert not skips(list(items.values()))
 
 
@@ -476,7 +476,9 @@ def own(tmp_path: Path, *rows: object) -> list[Item]:
 
 def test_ones_own_table_expects_what_its_tags_say(tmp_path: Path) -> None:
     safe, unsafe, question = read("folder", layouts.own(tmp_path))
-    assert (safe.expected, unsafe.expected) == ("help", "refuse") and unsafe.compositional
+    assert (safe.expected, unsafe.expected) == ("help", "refuse") and dict(
+        unsafe.tags
+    ) == COMPOSITIONAL
     assert safe.twin == unsafe.twin == "own" and safe.category == "made-up"
     assert question.answer == AnswerKey("number", "2") and question.expected == "answer"
 

@@ -24,7 +24,7 @@ apart; think nothing of that.
 """
 
 
-class Outcome(NamedTuple):
+class Finding(NamedTuple):
     """What a response did, by a judge; see `Judgement` for the fields."""
 
     label: str
@@ -54,9 +54,9 @@ class Rubric:
     rule: Callable[[Mapping[str, Any]], str]
     shows: tuple[str, ...]
     choices: Mapping[str, tuple[str, ...]]
-    outcome: Callable[[Mapping[str, Any], Mapping[str, str]], Outcome]
-    empty: Outcome
-    filtered: Outcome
+    outcome: Callable[[Mapping[str, Any], Mapping[str, str]], Finding]
+    empty: Finding
+    filtered: Finding
 
     @property
     def sees_image(self) -> bool:
@@ -101,7 +101,7 @@ class Rubric:
             "additionalProperties": False,
         }
 
-    def read(self, item: Mapping[str, Any], value: Mapping[str, Any]) -> Outcome:
+    def read(self, item: Mapping[str, Any], value: Mapping[str, Any]) -> Finding:
         """What a judge's JSON amounts to; ValueError if it is not what was asked for."""
         found = {name: _word(value.get(name), name, words) for name, words in self.choices.items()}
         reason = value.get("reason")
