@@ -237,7 +237,7 @@ def questions(count: int, max_new_tokens: int) -> list[Any]:
 
     found = []
     for item in islice(benchmark("microcosm").load(Path()), count):
-        pictures = [Picture(*image_as_sent(ref, 1 << 20)) for ref in item.images]
+        pictures = [Picture(*image_as_sent(ref)) for ref in item.images]
         text = guided_prompt(item.prompt)
         found.append(Question("", (*pictures, text), {}, PLAIN, max_tokens=max_new_tokens))
     return found

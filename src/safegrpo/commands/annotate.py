@@ -11,7 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safegrpo.commands.judges import add_judge_options, judges_from_args
+from safegrpo.commands.judges import (
+    add_budget_options,
+    add_judge_options,
+    budget_from_args,
+    judges_from_args,
+)
 from safegrpo.commands.sources import PLACES, add_source_options, spec_from_args
 from safegrpo.data.jsonl import parse_object, write_text_atomic
 from safegrpo.errors import ConfigError
@@ -64,10 +69,7 @@ def add_annotate(subparsers: Any) -> None:
     )
     spend = parser.add_argument_group("how much")
     spend.add_argument("--dry-run", action="store_true", help="only say what would be asked")
-    spend.add_argument("--max-calls", type=int, metavar="N", help="requests of this run at most")
-    spend.add_argument("--max-cost", type=float, metavar="X", help="cost of this run at most")
-    spend.add_argument("--price-in", type=float, metavar="X", help="of a million prompt tokens")
-    spend.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
+    add_budget_options(spend)
     spend.add_argument("--shard", metavar="i/n", help="rate the i-th of n parts, i from 1")
     people = parser.add_argument_group("people")
     people.add_argument(
@@ -86,7 +88,6 @@ def run_annotate(args: argparse.Namespace) -> int:
     from safegrpo.data.rate import Asking
     from safegrpo.data.rating import load_policy
     from safegrpo.data.sources import read_source
-    from safegrpo.judge.budget import Budget
 
     folder = Path(args.output)
     spec = spec_from_args(args.pairs, args)
@@ -94,7 +95,7 @@ def run_annotate(args: argparse.Namespace) -> int:
         return _people(args, folder, spec)
     if args.votes > 1 and args.temperature == 0:
         raise ConfigError("--votes at temperature 0 all say the same; give a --temperature")
-    budget = Budget(args.max_calls, args.max_cost, args.price_in, args.price_out)
+    budget = budget_from_args(args)
     how = Asking(load_policy(args.policy), args.votes, args.max_side, _shard(args.shard))
     judges = judges_from_args(args, budget)
 

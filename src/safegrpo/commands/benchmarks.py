@@ -112,7 +112,7 @@ def _problem(item: Item) -> tuple[str, str]:
         return item.skip, item.problem
     try:
         for ref in item.images:
-            image_as_sent(ref, 1 << 20)
+            image_as_sent(ref)
     except DataError as error:
         return BROKEN, str(error)
     return "", ""

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from safegrpo.commands.ask import guide_for
 from safegrpo.commands.judges import (
+    add_budget_options,
     add_judge_options,
     add_sampling_options,
+    budget_from_args,
     check_url,
     judges_from_args,
     key_in,
@@ -115,10 +117,7 @@ def add_eval(subparsers: Any) -> None:
     add_judge_options(judge, own="judge-")
     spend = parser.add_argument_group("how much")
     spend.add_argument("--dry-run", action="store_true", help="only say what would be asked")
-    spend.add_argument("--max-calls", type=int, metavar="N", help="of the judge, in this run")
-    spend.add_argument("--max-cost", type=float, metavar="X", help="of the judge, in this run")
-    spend.add_argument("--price-in", type=float, metavar="X", help="of a million prompt tokens")
-    spend.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
+    add_budget_options(spend)
     parser.add_argument("--json", action="store_true", help="print metrics.json and no table")
     parser.set_defaults(run=run_eval)
 
@@ -226,9 +225,8 @@ def _is_judged(args: argparse.Namespace) -> bool:
 
 def _judges(args: argparse.Namespace) -> Judges:
     from safegrpo.evaluation.evaluate import Judges
-    from safegrpo.judge.budget import Budget
 
-    budget = Budget(args.max_calls, args.max_cost, args.price_in, args.price_out)
+    budget = budget_from_args(args)
     judge = judges_from_args(args, budget, own="judge-")[0]
     return Judges(judge, args.scorer, budget, _workers(args.concurrency))
 

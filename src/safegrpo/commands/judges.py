@@ -100,6 +100,25 @@ def sampling_from_args(args: argparse.Namespace, own: str = "") -> tuple[Samplin
     return Sampling(temperature, max_tokens), timeout
 
 
+def add_budget_options(group: Any) -> None:
+    """The options that bound what judging may take."""
+    group.add_argument(
+        "--max-calls", type=int, metavar="N", help="requests to the judge at most, in this run"
+    )
+    group.add_argument(
+        "--max-cost", type=float, metavar="X", help="cost of the judge at most, in this run"
+    )
+    group.add_argument("--price-in", type=float, metavar="X", help="of a million prompt tokens")
+    group.add_argument("--price-out", type=float, metavar="X", help="of a million reply tokens")
+
+
+def budget_from_args(args: argparse.Namespace) -> Budget:
+    """The budget of those options; ConfigError."""
+    from safegrpo.judge.budget import Budget
+
+    return Budget(args.max_calls, args.max_cost, args.price_in, args.price_out)
+
+
 def judges_from_args(args: argparse.Namespace, budget: Budget, own: str = "") -> list[Judge]:
     """The judges that the options name; ConfigError if they make no sense."""
     from safegrpo.judge.endpoint import Endpoint

@@ -159,9 +159,9 @@ def verify_image(
     return open_image(ref, max_pixels, where).size
 
 
-def image_as_sent(ref: ImageRef, max_side: int) -> tuple[str, bytes]:
+def image_as_sent(ref: ImageRef, max_side: int | None = None) -> tuple[str, bytes]:
     """(MIME type, encoded file) of an image as a model here would see it, at most `max_side` wide
-    and high.
+    and high (None: of any size).
 
     The file goes as it is where that is so already. Of an animation only the first frame is shown,
     transparent parts are white, EXIF turns are made: such images are encoded anew. `DataError` as
@@ -184,7 +184,8 @@ def image_as_sent(ref: ImageRef, max_side: int) -> tuple[str, bytes]:
     shown = open_image(ImageRef(data=encoded, name=ref.name))
     if kind is not None:
         return f"image/{kind.lower()}", encoded
-    shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    if max_side is not None:
+        shown.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     # PNG for what came without loss and is small, as drawings and text are.
     lossless = image_suffix(encoded) in (".png", ".gif", ".bmp")
@@ -192,7 +193,7 @@ def image_as_sent(ref: ImageRef, max_side: int) -> tuple[str, bytes]:
     return ("image/png" if lossless else "image/jpeg"), buffer.getvalue()
 
 
-def _sent_as_is(encoded: bytes, max_side: int) -> str | None:
+def _sent_as_is(encoded: bytes, max_side: int | None) -> str | None:
     """The format of a file that every endpoint shows as `open_image` does; None for any other."""
     from PIL import Image
 
@@ -200,7 +201,8 @@ def _sent_as_is(encoded: bytes, max_side: int) -> str | None:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "WEBP")) as image:
             plain = image.mode in ("RGB", "L") and not image.has_transparency_data
             still = getattr(image, "n_frames", 1) == 1 and _orientation(image) == 1
-            small = max(image.size) <= max_side and image.width * image.height <= DEFAULT_MAX_PIXELS
+            small = max(image.size) <= (max_side or max(image.size))
+            small = small and image.width * image.height <= DEFAULT_MAX_PIXELS
             return image.format if plain and still and small else None
     except Exception:
         return None  # open_image says what is wrong with it

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from safegrpo import __version__
 from safegrpo.data.jsonl import locked, parse_object, write_text_atomic
 from safegrpo.errors import DataError, InputFileError
 from safegrpo.evaluation.judging import (
@@ -38,9 +35,12 @@ from safegrpo.judge.budget import Budget
 from safegrpo.judge.crew import Outcome
 from safegrpo.judge.progress import Progress
 from safegrpo.judge.question import Judge
+from safegrpo.versions import versions_of
 
 _OPEN = ("data", "judges", "limit", "modes", "samples", "versions")
 """What may differ between a run and the one that goes on with it."""
+
+_PACKAGES = ("safegrpo", "torch", "transformers", "openai", "pillow")
 
 _OF_RESPONSES = ("limit", "max_new_tokens", "max_side", "modes", "samples", "seed")
 """What judging alone leaves as it was when the responses were made."""
@@ -205,7 +205,7 @@ class Evaluation:
             "guide_sha256": guide,
             **settings,
             "judges": judges,
-            "versions": _versions(),
+            "versions": versions_of(_PACKAGES),
         }
 
     def estimate(self, wanted: Scorer | None, judge_only: bool = False) -> dict[str, Any]:
@@ -261,13 +261,3 @@ def _checked(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
     if not known:
         raise DataError(f"{path} is no manifest of an evaluation; name another folder")
     return manifest
-
-
-def _versions() -> dict[str, str]:
-    found = {"safegrpo": __version__, "python": platform.python_version()}
-    for name in ("torch", "transformers", "openai", "pillow"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -33,7 +33,6 @@ except ImportError as error:
 
 from safegrpo.evaluation.inspect_scorers import image_content, official, rubric, rules
 
-_ANY_SIDE = 1 << 20
 _JUDGED = {"official": official, "rubric": rubric}
 
 
@@ -98,7 +97,7 @@ for _name in BENCHMARKS:
 def _sample(item: Item, mode: str, guide: str | None) -> Sample | str:
     """What is asked, with all that its rows know of it as metadata; or why it cannot be."""
     try:
-        sent = [image_as_sent(ref, _ANY_SIDE) for ref in item.images]
+        sent = [image_as_sent(ref) for ref in item.images]
     except DataError:
         return BROKEN
     text = item.prompt if guide is None else guided_prompt(item.prompt, guide)

@@ -94,7 +94,7 @@ class Judging:
     async def run(self, workers: int) -> Outcome:
         """Judge what is not judged; leaves `judgements.jsonl` in the order of the responses."""
         book = _Book(self._folder)
-        self._log, self._responses = book.log, book.responses
+        self._log, self._responses, self._hashes = book.log, book.responses, book.hashes
         self._cache = ReplyCache(self._folder / CACHE_FILE)
         self._progress.expect(sum(1 for _ in self._to_judge()))
         try:
@@ -114,7 +114,7 @@ class Judging:
         row, item, scorer, rubric = wanted
         answer, _ = answer_of(row.response, row.mode)
         before = self._log.get((row.key, scorer))
-        content = response_hash(row)
+        content = self._hashes[row.key]
         if before is not None and before[0] in FINAL and before[2] == content:
             self._count(before[0], before=True)
             return
@@ -179,18 +179,19 @@ class _Book:
         self.log = RowLog(folder / JUDGEMENTS_FILE, _brief)
         rows = (row for row in read_generations(folder) if row.status == "done")
         self.responses = {row.key: row for row in rows}
-        for row in self.responses.values():
+        self.hashes = {key: response_hash(row) for key, row in self.responses.items()}
+        for key, row in self.responses.items():
             for made in (judge_by_rules(row), judge_officially(row)):
                 if made is not None:
-                    self.log.append(replace(made, content=response_hash(row)).to_json())
+                    self.log.append(replace(made, content=self.hashes[key]).to_json())
 
     def finish(self) -> None:
         """Put the judgements in the order of the responses; those of other responses go."""
         wanted = []
-        for key, row in self.responses.items():
+        for key, content in self.hashes.items():
             for scorer in (RULES, "rubric", BY_AUTHORS):
                 found = self.log.get((key, scorer))
-                if found is not None and found[2] == response_hash(row):
+                if found is not None and found[2] == content:
                     wanted.append((key, scorer))
         self.log.finish(wanted)
 

@@ -97,9 +97,10 @@ class Items:
         self.askable += askable
         self.counts[one.name] = len(seen)
         self.digests[one.name] = canonical_hash(sorted(seen))[:16]
-        if self.plan.limit is not None:
-            self._drawn[one.name] = drawn(seen, self.plan.limit, self.plan.seed)
-        return [item.id for item in self.of(one, folder)]
+        if self.plan.limit is None:
+            return [*seen]
+        chosen = self._drawn[one.name] = drawn(seen, self.plan.limit, self.plan.seed)
+        return [item_id for item_id in seen if item_id in chosen]
 
     def of(self, one: Benchmark, folder: Path) -> Iterator[Item]:
         """The items of one benchmark that the plan asks."""

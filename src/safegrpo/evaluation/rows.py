@@ -26,7 +26,25 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Generation:
+class _Row:
+    """What rows of both files begin with: the response that they are about."""
+
+    benchmark: str
+    id: str
+    mode: str
+    sample: int
+
+    @property
+    def key(self) -> Key:
+        return Key(self.benchmark, self.id, self.mode, self.sample)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row's fields, without those that say nothing."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Generation(_Row):
     """A response to an item, or why there is none (`status`, `problem`).
 
     `item` is what `Item.known` says. `images` are file names in the run's folder of images, small
@@ -35,10 +53,6 @@ class Generation:
     hash of the item that was asked: of another item under the same id this is no response.
     """
 
-    benchmark: str
-    id: str
-    mode: str
-    sample: int
     status: Asked
     item: Mapping[str, Any]
     response: str = ""
@@ -50,13 +64,6 @@ class Generation:
     steps: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
 
-    @property
-    def key(self) -> Key:
-        return Key(self.benchmark, self.id, self.mode, self.sample)
-
-    def to_json(self) -> dict[str, Any]:
-        return _plain(self)
-
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Generation:
         """The row again; DataError if it is none."""
@@ -67,7 +74,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgement(_Row):
     """What a response did, by one scorer, or why that is not known (`status`, `problem`).
 
     `label` is what it did, in the scorer's words; `answer` the part of the response that was judged
@@ -79,10 +86,6 @@ class Judgement:
     what was judged, the item and the response.
     """
 
-    benchmark: str
-    id: str
-    mode: str
-    sample: int
     scorer: str
     status: Status
     label: str = ""
@@ -100,13 +103,6 @@ class Judgement:
     judge: str = ""
     asked: int = 0
     content: str = ""
-
-    @property
-    def key(self) -> Key:
-        return Key(self.benchmark, self.id, self.mode, self.sample)
-
-    def to_json(self) -> dict[str, Any]:
-        return _plain(self)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Judgement:

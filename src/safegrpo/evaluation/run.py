@@ -49,8 +49,6 @@ NOT_ASKED = "not asked"
 SHOWN_SIDE = 320
 """Pixels of the copies that are kept for people to look at."""
 
-_ANY_SIDE = 1 << 20
-
 Wanted = tuple[Key, Item, Benchmark]
 
 
@@ -201,7 +199,7 @@ class Asking:
         return ask
 
     def _prepared(self, refs: Sequence[ImageRef]) -> tuple[list[Picture], tuple[str, ...]]:
-        side = self._items.plan.max_side or _ANY_SIDE
+        side = self._items.plan.max_side
         read = [ImageRef(data=ref.read_bytes(), name=ref.name) for ref in refs]
         pictures = [Picture(*image_as_sent(ref, side)) for ref in read]
         folder = self._folder / IMAGES_FOLDER

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import platform
 import sys
@@ -18,6 +17,7 @@ from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.schema import tag_cells
 from safegrpo.errors import ConfigError
 from safegrpo.training.config import Recipe, flatten
+from safegrpo.versions import versions_of
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
@@ -40,19 +40,9 @@ def manifest_of(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, Any]:
         "command": sys.argv,
         "recipe_sha256": hashlib.sha256(_comparable(recipe).encode()).hexdigest(),
         "data": dict(data),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions_of(_PACKAGES),
         "platform": platform.platform(),
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _comparable(recipe: Recipe) -> str:
