@@ -1,6 +1,7 @@
 """What a model must be to take packed rows, and what stays as it was."""
 
 import copy
+import functools
 import json
 import math
 
@@ -163,6 +164,18 @@ def test_tiles_give_what_one_piece_gives() -> None:
     assert torch.allclose(capped, torch.log_softmax(logits, -1)[range(23), targets], atol=1e-6)
 
 
+def test_the_head_is_called_once_however_many_tiles_there_are(monkeypatch) -> None:
+    small = functools.partial(score_tokens, tile=200 * 3)
+    monkeypatch.setattr("safegrpo.shared_prefix.model.score_tokens", small)
+    tiny = build("qwen3_vl")
+    accept_packed(tiny.model)
+    head, calls = tiny.model.get_output_embeddings(), []
+    head.register_forward_pre_hook(lambda *_: calls.append(1))
+    tiny.model(groups=[tiny.group([(4, 4)], [7, 5])]).log_probs.sum().backward()
+    assert calls == [1]
+    assert "forward" not in vars(head)
+
+
 def test_a_packed_row_holds_each_prompt_once_and_says_what_predicts_what() -> None:
     tiny = build("llava")
     one, two = tiny.group([], [2, 0, 3], words=4), tiny.group([], [1], words=2)
@@ -208,12 +221,20 @@ def test_an_attention_that_was_changed_afterwards_is_an_error() -> None:
 def test_a_head_in_float32_stays_so_under_autocast() -> None:
     tiny = build("qwen3_vl")
     accept_packed(tiny.model)
-    dtypes = []
-    tiny.model.get_output_embeddings().register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
+    head, dtypes = tiny.model.get_output_embeddings(), []
+    plain = head.forward
+
+    def recorded(states):
+        logits = plain(states)
+        dtypes.append(logits.dtype)
+        return logits
+
+    head.forward = recorded
     with torch.autocast("cpu", torch.bfloat16):
         tiny.model(groups=[tiny.group([], [3])], float32_head=True)
         tiny.model(groups=[tiny.group([], [3])])
     assert dtypes == [torch.float32, torch.bfloat16]
+    assert head.forward is recorded
 
 
 def test_saved_generation_options_are_untouched(tmp_path) -> None:

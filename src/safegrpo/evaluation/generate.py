@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from PIL import Image
+from transformers.distributed.fsdp import is_fsdp_managed_module
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from safegrpo.models import vision_token_ids
 from safegrpo.shared_prefix.layout import Group, prompt_inputs
@@ -87,6 +89,10 @@ def generate_responses(
 def packed_trust(model: Any) -> Trust:
     """What is known of a model's sampling by packed rows: at first no more than if it can."""
     trust = Trust("answers come by generate()", logger.warning)
+    if is_fsdp_managed_module(transformers_model(model)) or is_deepspeed_zero3_enabled():
+        # Every process must call it as often as the others, which only generate() sees to.
+        trust.kept = False
+        return trust
     try:
         accept_packed(transformers_model(model))
     except UnsupportedModelError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from safegrpo.shared_prefix.idle import IdleImage
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group, followed_inputs
 from safegrpo.shared_prefix.sampling import Sampled, evaluating
 
@@ -20,34 +21,42 @@ CHECKED_TOKENS = 256
 
 
 @torch.no_grad()
-def dense_log_probs(model: Any, group: Group, temperature: float = 1.0) -> torch.Tensor:
-    """Log-probabilities (N,) of the group's completions, one forward pass each."""
+def dense_log_probs(
+    model: Any, group: Group, temperature: float = 1.0, idle: IdleImage | None = None
+) -> torch.Tensor:
+    """Log-probabilities (N,) of the group's completions, one forward pass each, in which `idle`
+    stands beside text."""
     found = [group.prompt.new_zeros(0, dtype=torch.float32)]
     for completion in group.completions:
         ids = torch.cat([group.prompt, completion])
         longer = followed_inputs(group.inputs, len(completion))
         inputs = {n: value[None] if n in TOKEN_INPUTS else value for n, value in longer.items()}
-        output = model(
-            input_ids=ids[None],
-            attention_mask=torch.ones_like(ids)[None],
-            logits_to_keep=len(completion) + 1,
-            **inputs,
-        )
+        batch = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None], **inputs}
+        if idle is not None and TOKEN_INPUTS.issuperset(inputs):
+            batch = idle.below(batch)
+        output = model(logits_to_keep=len(completion) + 1, **batch)
         log_p = torch.log_softmax(output.logits[0, :-1].float() / temperature, dim=-1)
         found.append(log_p.gather(-1, completion[:, None])[:, 0])
     return torch.cat(found)
 
 
 @torch.no_grad()
-def scoring_error(model: Any, groups: Sequence[Group], temperature: float, **options: Any) -> float:
+def scoring_error(
+    model: Any,
+    groups: Sequence[Group],
+    temperature: float,
+    idle: IdleImage | None = None,
+    **options: Any,
+) -> float:
     """Mean absolute difference, in nats, between the log-probabilities that packed rows give and
     the plain ones, both without dropout; `options` are those of the packed forward pass."""
     short = [
         Group(g.prompt, tuple(c[:CHECKED_TOKENS] for c in g.completions), g.inputs) for g in groups
     ]
     with evaluating(model):
-        packed = model(groups=short, temperature=temperature, **options).log_probs
-        dense = [dense_log_probs(model, group, temperature) for group in short]
+        rows = short if idle is None else idle.beside(short)
+        packed = model(groups=rows, temperature=temperature, **options).log_probs
+        dense = [dense_log_probs(model, group, temperature, idle) for group in short]
     return _mean_difference(packed, torch.cat(dense))
 
 

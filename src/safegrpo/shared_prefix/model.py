@@ -8,7 +8,7 @@ FSDP, PEFT) is called as ever, and the head sees no more than the completions' p
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MethodType
@@ -162,6 +162,27 @@ def no_mask(device: torch.device) -> torch.Tensor:
     return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
 
 
+def _within(
+    module: Any,
+    compute: Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor], Any],
+    states: torch.Tensor,
+) -> Any:
+    """`compute(project, states)` inside one call of `module`, whose plain forward is `project`.
+
+    However many tiles are projected, what hangs on the module (sharding, adapters) sees one call
+    on every process.
+    """
+    plain, own = module.forward, module.__dict__.get("forward")
+    module.forward = lambda given: compute(plain, given)
+    try:
+        return module(states)
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
 def _score(
     model: Any, packed: Packed, temperature: float, entropy_gradient: bool, float32_head: bool
 ) -> ScoredTokens:
@@ -169,8 +190,6 @@ def _score(
     text = model.config.get_text_config()
     if not text._attn_implementation.startswith(PREFIX):
         raise ModelError(f'its attention was set to "{text._attn_implementation}" afterwards')
-    # Called as a module, not by its weights: adapters and sharding live there.
-    head = model.get_output_embeddings()
     positions = [prompt_positions(backbone, group) for group in packed.groups]
     hidden = backbone(
         input_ids=packed.input_ids,
@@ -181,15 +200,21 @@ def _score(
         **packed.inputs,
     ).last_hidden_state[0]
     states = hidden[packed.sources]
-    with torch.autocast(states.device.type, enabled=False) if float32_head else nullcontext():
-        log_probs, entropies = score_tokens(
-            states.float() if float32_head else states,
+
+    def score(project: Callable[[torch.Tensor], torch.Tensor], states: torch.Tensor) -> Any:
+        return score_tokens(
+            states,
             packed.targets,
-            head,
+            project,
             text.vocab_size,
             temperature=temperature,
             softcap=getattr(text, "final_logit_softcapping", None),
             entropy_gradient=entropy_gradient,
+        )
+
+    with torch.autocast(states.device.type, enabled=False) if float32_head else nullcontext():
+        log_probs, entropies = _within(
+            model.get_output_embeddings(), score, states.float() if float32_head else states
         )
     if not len(packed.targets):  # keep the result connected: a backward pass must reach the model
         log_probs = log_probs + hidden.sum() * 0

@@ -20,6 +20,7 @@ from trl.trainer.utils import (
 
 from safegrpo.errors import DataError
 from safegrpo.shared_prefix.check import scoring_error
+from safegrpo.shared_prefix.idle import IdleImage
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group
 from safegrpo.shared_prefix.model import UnsupportedModelError, accept_packed
 from safegrpo.shared_prefix.trust import Trust, in_turn, kind_of, trusted_sample
@@ -153,7 +154,8 @@ class SharedPrefix:
     """Log-probabilities and completions by packed rows, for the models of one trainer.
 
     `scoring` and `sampling` say whether each is still trusted (see Trust, also for `agree` and
-    `say`); `autocast` gives the context that forward passes run in.
+    `say`); `autocast` gives the context that forward passes run in; `idle` stands beside rows
+    without images.
     """
 
     def __init__(
@@ -166,8 +168,9 @@ class SharedPrefix:
         float32_head: bool = False,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         agree: Callable[[list[float]], list[float]] = list,
+        idle: IdleImage | None = None,
     ) -> None:
-        self._temperature, self._autocast = temperature, autocast
+        self._temperature, self._autocast, self._idle = temperature, autocast, idle
         self._options = {"entropy_gradient": entropy_gradient, "float32_head": float32_head}
         self.scoring = Trust("each completion computes its prompt anew", say, agree)
         self.sampling = Trust("generation computes each prompt anew", say, agree)
@@ -206,7 +209,9 @@ class SharedPrefix:
                 self.scoring.check(
                     name,
                     [row.kind for row in first],
-                    lambda: scoring_error(model, groups, self._temperature, **self._options),
+                    lambda: scoring_error(
+                        model, groups, self._temperature, self._idle, **self._options
+                    ),
                     model,
                 )
         if not self.scoring.kept:
@@ -217,6 +222,8 @@ class SharedPrefix:
         with self._autocast():
             for portion in chunks(grouped(rows), batch_size):
                 groups = [_group(rows, members) for members in portion]
+                if self._idle is not None:
+                    groups = self._idle.beside(groups)
                 output = model(groups=groups, temperature=self._temperature, **self._options)
                 found.append((output.log_probs, output.entropies))
                 order += [i for members in portion for i in members]

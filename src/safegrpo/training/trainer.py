@@ -18,14 +18,18 @@ from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 
+from safegrpo.errors import ModelError
 from safegrpo.models import vision_token_ids
+from safegrpo.shared_prefix.idle import IdleImage
 from safegrpo.shared_prefix.model import transformers_model
 from safegrpo.training.config import CreditConfig
 from safegrpo.training.hints import hinted_prefixes
+from safegrpo.training.model_parts import vision_modules
 from safegrpo.training.prompts import (
     PreparedProcessor,
     PreparedPrompt,
     generation_inputs,
+    idle_image,
     prepare_prompts,
 )
 from safegrpo.training.sampling import EpochSampler, Order
@@ -91,7 +95,22 @@ class SafeGRPOTrainer(GRPOTrainer):
         self.banned = frozenset(vision_token_ids(processor))
         ban_tokens(config, sorted(self.banned))
         super().__init__(*args, **kwargs)
+        # TRL would send all images of a batch between the processes, and hang where one has none.
+        self.log_multimodal = False
+        self.idle = self._idle_image()
         self.shared = self._share_prefix() if shared_prefix else None
+
+    @property
+    def _sharded(self) -> bool:
+        return bool(self._dist.is_fsdp or self._dist.is_zero3)
+
+    def _idle_image(self) -> IdleImage | None:
+        """What stands beside rows without images, if a process that has no others must run the
+        vision tower with those that do."""
+        trains = self._sharded or vision_trains(self.accelerator.unwrap_model(self.model))
+        if self.accelerator.num_processes == 1 or not trains:
+            return None
+        return idle_image(self.processing_class, self.args.device)
 
     def _share_prefix(self) -> SharedPrefix:
         models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
@@ -104,10 +123,13 @@ class SafeGRPOTrainer(GRPOTrainer):
             float32_head=self.args.cast_lm_head_to_fp32,
             autocast=self.accelerator.autocast,
             agree=self._largest,
+            idle=self.idle,
         )
-        if shared.scoring.kept and (self.is_fsdp_enabled or self._dist.is_zero3):
-            # Every process must call a sharded model as often as the others: not tried yet.
-            shared.give_up("the model is sharded")
+        if self._sharded:
+            # Every process must call the model as often as the others: generate() sees to it.
+            shared.sampling.kept = False
+            if self._dist.fsdp_version == 1 and shared.scoring.kept:
+                shared.give_up("the model is sharded by FSDP1, which was not tried; take FSDP2")
         part, group = self.args.per_device_train_batch_size, self.num_generations
         if shared.scoring.kept and part % group:
             say(
@@ -201,15 +223,18 @@ class SafeGRPOTrainer(GRPOTrainer):
         self, prompts: Sequence[PreparedPrompt], num_generations: int
     ) -> tuple[list[list[int]], Any]:
         """Completions, and their log-probabilities if the engine gives them, in TRL's way."""
+        count = len(prompts)
         images: Any = _images(prompts)
-        if self.use_vllm and images is not None:
+        if self.use_vllm:
             # TRL's way to vLLM takes the first image of whatever is not None.
-            images = [row or None for row in images]
+            images = images and [row or None for row in images]
+        elif self._sharded and self.idle is not None and images is None:
+            prompts = [*prompts, PreparedPrompt(self.idle.prompt, [], self.idle.inputs)]
         ids = [prompt.ids.tolist() for prompt in prompts]
-        found: tuple[list[list[int]], Any] = super()._generate_single_turn(
+        completion_ids, logprobs = super()._generate_single_turn(
             ids, images, generation_inputs(prompts), num_generations
         )
-        return found
+        return completion_ids[:count], logprobs
 
     def _finish_hinted(self, completion_ids: list[list[int]]) -> None:
         """Replace completions of all-wrong groups by ones that begin with the right tag."""
@@ -263,7 +288,7 @@ class SafeGRPOTrainer(GRPOTrainer):
                 return found[0], found[1] if compute_entropy else None, None
         logps: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
         logps = super()._get_per_token_logps_and_entropies(
-            lambda **given: model(**without_empty_images(given)),
+            lambda **given: self._forward(model, without_empty_images(given)),
             input_ids,
             attention_mask,
             logits_to_keep,
@@ -273,6 +298,16 @@ class SafeGRPOTrainer(GRPOTrainer):
             **inputs,
         )
         return logps
+
+    def _forward(self, model: Any, given: dict[str, Any]) -> Any:
+        """The forward pass of a padded batch, with the idle image below rows without one."""
+        if self.idle is None or "pixel_values" in given:
+            return model(**given)
+        output = model(**self.idle.below(given))
+        for name in ("log_probs", "entropy"):
+            if output.get(name) is not None:
+                output[name] = output[name][:-1]
+        return output
 
     def _score_packed(
         self,
@@ -293,6 +328,15 @@ class SafeGRPOTrainer(GRPOTrainer):
         name = "reference" if model is self.ref_model else "policy"
         size = batch_size or len(input_ids)
         return self.shared.log_probs(name, model, rows, length, size, reason)
+
+
+def vision_trains(model: Any) -> bool:
+    """Whether the vision half of a model trains; also where it is not known which that is."""
+    try:
+        parts = vision_modules(transformers_model(model))
+    except ModelError:
+        return True
+    return any(weight.requires_grad for part in parts.values() for weight in part.parameters())
 
 
 def _images(prompts: Sequence[PreparedPrompt]) -> list[list[Any]] | None:
