@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow check audit bench microcosm-base results wheel-test inspect-test clean
+.PHONY: help install demo test test-slow check audit bench microcosm-base results wheel-test inspect-test verl-test deepspeed-test clean
 
 help:
 	@echo "make demo            align a tiny model on the CPU: before/after table and report"
@@ -14,6 +14,8 @@ help:
 	@echo "make test-slow       the tests that take minutes each"
 	@echo "make wheel-test      the wheel, in an empty environment"
 	@echo "make inspect-test    the tasks for Inspect, in an environment of their own"
+	@echo "make verl-test       what we export, in verl's hands, in an environment of their own"
+	@echo "make deepspeed-test  two processes under DeepSpeed ZeRO give what one does"
 	@echo "make bench           a GRPO step beside TRL's, along every axis: docs/performance.md"
 	@echo "make microcosm-base  the demo's base model, from nothing"
 	@echo "make results         docs/results.md and the README's table, from docs/results/"
@@ -77,5 +79,34 @@ wheel-test: .venv/.dev
 inspect-test: .venv-inspect/.done
 	.venv-inspect/bin/python -m pytest -q -p no:cacheprovider tests/evaluation/test_inspect.py $(ARGS)
 
+# verl wants an older transformers than what is pinned here: an environment of its own, on the CPU and
+# without vLLM. Of verl's dependencies it has those that its data, rewards and configuration need.
+VERL ?= 0.9.1
+VERL_NEEDS := 'transformers==5.6.2' 'tensordict==0.10.0' ray hydra-core codetiming torchdata \
+	datasets peft numpy pandas pyarrow pillow aiohttp cachetools fastapi uvicorn
+
+.venv-verl/.done-$(VERL): .venv/.python pyproject.toml
+	rm -rf .venv-verl
+	$(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip --disable-pip-version-check install -q "$$(grep '^torch==' constraints.txt)"
+	.venv-verl/bin/python -m pip --disable-pip-version-check install -q --no-deps 'verl==$(VERL)'
+	.venv-verl/bin/python -m pip --disable-pip-version-check install -q $(VERL_NEEDS) -e . pytest
+	@touch $@
+
+# make verl-test VERL=0.9.0
+verl-test: .venv-verl/.done-$(VERL)
+	.venv-verl/bin/python -m pytest -q -p no:cacheprovider tests/export/test_in_verl.py \
+		tests/export/test_in_verl_config.py $(ARGS)
+
+# DeepSpeed beside the environment and not in it: all else is tested without. It compiles a part of
+# itself at its first start, which takes g++ and a minute.
+.deepspeed/.done: .venv/.dev
+	$(PIP) install -q --no-deps --target .deepspeed deepspeed==0.19.8 hjson ninja py-cpuinfo msgpack einops
+	@touch $@
+
+deepspeed-test: .deepspeed/.done
+	PATH="$(CURDIR)/.deepspeed/bin:$$PATH" PYTHONPATH=.deepspeed $(BIN)/python -m pytest -m slow -k zero \
+		tests/training/test_two_processes.py $(ARGS)
+
 clean:
-	rm -rf .venv .venv-inspect dist
+	rm -rf .venv .venv-inspect .venv-verl .deepspeed dist

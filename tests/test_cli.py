@@ -18,6 +18,7 @@ GOOD = (
 COMMANDS = (
     *("demo", "train", "ask", "score", "classify", "explain", "audit"),
     *("pairs", "annotate", "select", "benchmarks", "eval", "report", "card", "doctor"),
+    "export",
 )
 
 

@@ -21,6 +21,7 @@ from safegrpo.commands.demo import add_demo
 from safegrpo.commands.doctor import add_doctor
 from safegrpo.commands.eval import add_eval
 from safegrpo.commands.explain import add_explain
+from safegrpo.commands.export import add_export
 from safegrpo.commands.report import add_report
 from safegrpo.commands.score import add_classify, add_score
 from safegrpo.commands.select import add_select
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (
         *(add_demo, add_train, add_ask, add_score, add_classify, add_explain, add_audit),
         *(add_pairs, add_annotate, add_select, add_benchmarks, add_eval, add_report, add_card),
-        add_doctor,
+        *(add_export, add_doctor),
     ):
         add(commands)
     return root

@@ -25,7 +25,9 @@ _FILE = re.compile(
 )
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What makes `datasets` read the images as such.
-_METADATA = {"huggingface": json.dumps({"info": {"features": {"images": [{"_type": "Image"}]}}})}
+IMAGES_METADATA = {
+    "huggingface": json.dumps({"info": {"features": {"images": [{"_type": "Image"}]}}})
+}
 _READ_ROWS = 100
 _GROUP_ROWS = 100
 # Row groups stay far below the 2 GiB that one Arrow array of bytes can hold.
@@ -84,7 +86,7 @@ def _check_shards(folder: Path, files: Sequence[re.Match[str]]) -> None:
 
 def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a parquet file as plain Python values; `DataError` if it cannot be read."""
-    pa, pq = _pyarrow()
+    pa, pq = arrow_modules()
     try:
         # Buffered ahead, a file of images would be held whole while it is read.
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -137,13 +139,13 @@ def write_parquet(path: Path, rows: Sequence[_Row]) -> None:
     Images are embedded as they are encoded, and marked so that `datasets` reads them as images.
     Extra values that parquet would change go to the column `META_JSON`.
     """
-    pa, _ = _pyarrow()
+    pa, _ = arrow_modules()
     native = _native_columns([meta for _, _, meta in rows])
     left_over = [{k: v for k, v in meta.items() if k not in native} for _, _, meta in rows]
     if any(left_over):
         native[META_JSON] = pa.string()
-    schema = pa.schema([*_fixed_fields(), *native.items()]).with_metadata(_METADATA)
-    with replacing(path) as temporary, _GroupedFile(temporary, schema) as file:
+    schema = pa.schema([*_fixed_fields(), *native.items()]).with_metadata(IMAGES_METADATA)
+    with replacing(path) as temporary, GroupedFile(temporary, schema) as file:
         for (cells, refs, meta), rest in zip(rows, left_over, strict=True):
             images = [{"bytes": ref.read_bytes(), "path": ref.name} for ref in refs]
             # Values left over are not in the schema under their own names: they fall away there.
@@ -151,17 +153,17 @@ def write_parquet(path: Path, rows: Sequence[_Row]) -> None:
             file.add({**kept, META_JSON: _to_json(cells["id"], rest)} if rest else kept)
 
 
-class _GroupedFile:
+class GroupedFile:
     """A parquet file, open for rows, which go to disk in groups that fit in memory."""
 
     def __init__(self, path: Path, schema: Any) -> None:
-        self._pa, pq = _pyarrow()
+        self._pa, pq = arrow_modules()
         self._schema = schema
         self._writer = pq.ParquetWriter(path, schema)
         self._group: list[dict[str, Any]] = []
         self._size = 0
 
-    def __enter__(self) -> _GroupedFile:
+    def __enter__(self) -> GroupedFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -193,15 +195,15 @@ class SplitWriter:
     """
 
     def __init__(self, folder: Path, split: str, rows: int, shards: int) -> None:
-        pa, _ = _pyarrow()
+        pa, _ = arrow_modules()
         reasons = pa.struct([(name, pa.string()) for name in TAG_NAMES])
         extra = [("reasons", reasons), ("flags", pa.list_(pa.string())), (META_JSON, pa.string())]
-        self._schema = pa.schema([*_fixed_fields(), *extra]).with_metadata(_METADATA)
+        self._schema = pa.schema([*_fixed_fields(), *extra]).with_metadata(IMAGES_METADATA)
         self._folder, self._split = folder, split
         shards = max(1, min(shards, rows))
         self._ends = [rows * (i + 1) // shards for i in range(shards)]
         self._written = self._shard = 0
-        self._file: _GroupedFile | None = None
+        self._file: GroupedFile | None = None
         self.left_out: Counter[str] = Counter()
 
     def __enter__(self) -> SplitWriter:
@@ -238,7 +240,7 @@ class SplitWriter:
         packed = "{" + ", ".join(f"{k}: {v}" for k, v in others.items()) + "}" if others else None
         if self._file is None:
             name = f"{self._split}-{self._shard:05d}-of-{len(self._ends):05d}.parquet"
-            self._file = _GroupedFile(self._folder / name, self._schema)
+            self._file = GroupedFile(self._folder / name, self._schema)
         self._file.add({**cells, "images": images, **extra, META_JSON: packed})
         self._written += 1
         if self._written == self._ends[self._shard]:
@@ -256,7 +258,7 @@ def _to_json(pair_id: str, values: Mapping[str, Any]) -> str:
 
 
 def _fixed_fields() -> list[tuple[str, Any]]:
-    pa, _ = _pyarrow()
+    pa, _ = arrow_modules()
     text = pa.string()
     three = pa.struct([(name, pa.float64()) for name in ("visual", "text", "combined")])
     return [
@@ -271,7 +273,7 @@ def _fixed_fields() -> list[tuple[str, Any]]:
 
 def _native_columns(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """name -> Arrow type of the extra columns whose values come back from parquet unchanged."""
-    pa, pq = _pyarrow()
+    pa, pq = arrow_modules()
     native: dict[str, Any] = {}
     for name in dict.fromkeys(name for meta in metas for name in meta):
         values = [meta.get(name) for meta in metas]
@@ -288,7 +290,8 @@ def _native_columns(metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return native
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def arrow_modules() -> tuple[Any, Any]:
+    """pyarrow and pyarrow.parquet. Raises MissingDependencyError without them."""
     try:
         import pyarrow
         import pyarrow.parquet
