@@ -9,7 +9,8 @@ from transformers import GenerationMixin
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from safegrpo.training.trainer import VISION_INPUTS, SafeGRPOTrainer
+from safegrpo.training.trainer import SafeGRPOTrainer
+from safegrpo.training.vision import VISION_INPUTS
 
 PINNED = {
     (GRPOTrainer, "_get_train_sampler"): ["self", "dataset"],

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from safegrpo.models import vision_token_ids
-from safegrpo.training.trainer import EpochSampler, ban_tokens
+from safegrpo.training.trainer import EpochSampler
+from safegrpo.training.vision import ban_tokens
 
 from .conftest import pair
 

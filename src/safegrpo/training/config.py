@@ -23,7 +23,7 @@ from pydantic import (
 from safegrpo.data.images import DEFAULT_MAX_PIXELS
 from safegrpo.errors import ConfigError, InputFileError
 from safegrpo.training.config_errors import explain
-from safegrpo.training.grpo_options import check_grpo_options
+from safegrpo.training.grpo_options import check_grpo_options, check_rollouts
 
 LANGUAGE_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -169,6 +169,11 @@ class Recipe(_Section):
             raise ValueError("credit: mode: direct has neither tags to hint at nor a format to pay")
         if self.credit.hints and self.grpo.get("use_vllm"):
             raise ValueError("credit.hints need generation by transformers, not grpo.use_vllm")
+        if self.dtype == "bfloat16" and self.lora is None:
+            raise ValueError(
+                "dtype: bfloat16 rounds the steps of full training away; leave it at auto (float32 "
+                "weights, bfloat16 arithmetic), or set lora"
+            )
         return self
 
 
@@ -209,10 +214,11 @@ def _validated(options: Mapping[str, Any], place: str) -> Recipe:
     if recipe.data.images is not None and not Path(recipe.data.images).is_dir():
         raise InputFileError(f'{place}: image folder "{recipe.data.images}" not found')
     try:
-        grpo = check_grpo_options(recipe.grpo)
+        recipe = recipe.model_copy(update={"grpo": check_grpo_options(recipe.grpo)})
+        check_rollouts(recipe)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error
-    return recipe.model_copy(update={"grpo": grpo})
+    return recipe
 
 
 def _set(options: dict[str, Any], override: str) -> None:

@@ -94,6 +94,10 @@ _LEAST = {"num_generations": 2, "temperature": 1e-3, "learning_rate": 0, "epsilo
 _CHOICES = {
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
     "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo"),
+    "vllm_mode": ("colocate", "server"),
+    "vllm_importance_sampling_mode": (
+        *("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+    ),
 }
 _MAPPINGS = frozenset({"generation_kwargs", "chat_template_kwargs"})
 
@@ -150,6 +154,44 @@ def _as_number(key: str, value: Any, hint: Any) -> Any:
     return value
 
 
+_WHOLE = {"top_p": (1,), "top_k": (0, -1), "min_p": (0,), "repetition_penalty": (1,)}
+"""Options of sampling, and the values with which every token keeps its probability."""
+
+
+def check_rollouts(recipe: Recipe) -> None:
+    """Raise ConfigError if completions by vLLM could not be learned from as the recipe asks."""
+    options = {**OUR_GRPO, **recipe.grpo}
+    if not options.get("use_vllm"):
+        return
+    # The engine gives probabilities after such a cut, the trainer before: over a whole answer the
+    # ratio of the two goes to nothing, and with it what the answer counts in the loss.
+    for key, value in {**options, **(options.get("generation_kwargs") or {})}.items():
+        if key in _WHOLE and value not in (None, *_WHOLE[key]):
+            raise ConfigError(
+                f'"grpo.{key}": {value} changes probabilities in vLLM that the trainer does not '
+                "know of; leave it out, or use_vllm"
+            )
+    prompt, completion = recipe.data.max_prompt_length, options["max_completion_length"] or 0
+    limit = options.get("vllm_max_model_length")
+    if limit is not None and limit < prompt + completion:
+        raise ConfigError(
+            f'"grpo.vllm_max_model_length": {limit} would cut completions short; a prompt '
+            f"(data.max_prompt_length {prompt}) and a completion (grpo.max_completion_length "
+            f"{completion}) need {prompt + completion}"
+        )
+
+
+def notices(recipe: Recipe) -> list[str]:
+    """What is allowed, but should be known before a run begins: one line each."""
+    correction = recipe.grpo.get("vllm_importance_sampling_correction", True)
+    if not recipe.grpo.get("use_vllm") or correction:
+        return []
+    return [
+        "grpo.vllm_importance_sampling_correction is off: completions count as the trainer's own, "
+        "though vLLM's probabilities are not quite the same"
+    ]
+
+
 def _weights(recipe: Recipe) -> dict[str, list[float]]:
     """Weights of tag, behavior and, where it pays by itself, format."""
     weights = recipe.grpo.get("reward_weights") or OUR_GRPO["reward_weights"]
@@ -172,6 +214,7 @@ def grpo_config(recipe: Recipe, output_dir: str) -> Any:
     """
     import torch
 
+    check_rollouts(recipe)
     on_gpu = torch.cuda.is_available() and not recipe.grpo.get("use_cpu")
     options = {
         **OUR_GRPO,

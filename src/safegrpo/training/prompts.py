@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from safegrpo.evaluation.generate import chat_messages
-from safegrpo.shared_prefix.idle import IdleImage
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, followed_inputs, joined, prompt_inputs
 
 
@@ -68,15 +66,6 @@ def _key(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_key(part) for part in value)
     return value
-
-
-def idle_image(processor: Any, device: torch.device) -> IdleImage:
-    """A prompt of one small image and no words, as `processor` makes it."""
-    image = Image.new("RGB", (32, 32))
-    rendered = processor.apply_chat_template(chat_messages([image], ""), tokenize=False)
-    encoded = processor(images=[image], text=[rendered], add_special_tokens=False)
-    prompt, inputs = prompt_inputs(encoded)
-    return IdleImage(prompt.to(device), {n: value.to(device) for n, value in inputs.items()})
 
 
 def joined_inputs(rows: Sequence[PreparedPrompt]) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from safegrpo.data.schema import load_tagged
 from safegrpo.errors import ConfigError, DataError, MissingDependencyError
 from safegrpo.thinking import GUIDE, load_guide
 from safegrpo.training.config import Recipe
-from safegrpo.training.grpo_options import INSTALL, grpo_config
+from safegrpo.training.grpo_options import INSTALL, grpo_config, notices
 from safegrpo.training.result import Measure, RunResult
 
 
@@ -52,6 +52,8 @@ def train(
 
     began = time.perf_counter()
     console = console or stderr_console()
+    for notice in notices(recipe):
+        console.print(notice)
     run_dir = Path(recipe.output)
     args = grpo_config(recipe, str(run_dir / "checkpoints"))
     guide = load_guide(recipe.guide) if recipe.guide else GUIDE

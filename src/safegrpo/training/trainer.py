@@ -18,18 +18,15 @@ from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 
-from safegrpo.errors import ModelError
 from safegrpo.models import vision_token_ids
 from safegrpo.shared_prefix.idle import IdleImage
 from safegrpo.shared_prefix.model import transformers_model
 from safegrpo.training.config import CreditConfig
 from safegrpo.training.hints import hinted_prefixes
-from safegrpo.training.model_parts import vision_modules
 from safegrpo.training.prompts import (
     PreparedProcessor,
     PreparedPrompt,
     generation_inputs,
-    idle_image,
     prepare_prompts,
 )
 from safegrpo.training.sampling import EpochSampler, Order
@@ -40,28 +37,16 @@ from safegrpo.training.shared import (
     rows_of,
     whole_group_batches,
 )
+from safegrpo.training.vision import (
+    ban_tokens,
+    idle_image,
+    images_of,
+    padded_pass,
+    vision_trains,
+)
+from safegrpo.training.vllm import VLLMRollouts
 
 logger = logging.getLogger(__name__)
-
-VISION_INPUTS = (
-    *("pixel_values", "image_grid_thw", "pixel_attention_mask", "spatial_shapes"),
-    *("image_sizes", "image_position_ids", "mm_token_type_ids"),
-)
-
-
-def ban_tokens(args: Any, banned: Sequence[int]) -> None:
-    """Add to the generation options of `args` (a GRPOConfig) that `banned` ids are not sampled."""
-    options = dict(args.generation_kwargs or {})
-    if args.use_vllm:
-        # vLLM knows no suppress_tokens; its logit_bias is clamped at -100, which is never sampled.
-        options["logit_bias"] = {
-            **(options.get("logit_bias") or {}),
-            **{int(token): -100.0 for token in banned},
-        }
-    else:
-        options["suppress_tokens"] = sorted({*(options.get("suppress_tokens") or ()), *banned})
-    args.generation_kwargs = options
-
 
 SETTLED = 1e-4
 """An advantage below this, in standard deviations, is none."""
@@ -95,6 +80,12 @@ class SafeGRPOTrainer(GRPOTrainer):
         self.banned = frozenset(vision_token_ids(processor))
         ban_tokens(config, sorted(self.banned))
         super().__init__(*args, **kwargs)
+        if self._dist.is_fsdp:
+            name_own_layers(transformers_model(self.model))
+        self.rollouts: VLLMRollouts | None = None
+        if self.use_vllm:
+            template = self.chat_template_kwargs
+            self.rollouts = VLLMRollouts(self.vllm_generation, processor, template)
         # TRL would send all images of a batch between the processes, and hang where one has none.
         self.log_multimodal = False
         self.idle = self._idle_image()
@@ -181,9 +172,11 @@ class SafeGRPOTrainer(GRPOTrainer):
         return output
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[Any, Any, Any]:
+        if self.rollouts is not None:
+            self.rollouts.read(prompts)
         rows = prepare_prompts(prompts, super()._tokenize_prompts, self.args.device)
         self._prompts = rows
-        return [row.ids.tolist() for row in rows], _images(rows), {}
+        return [row.ids.tolist() for row in rows], images_of(rows), {}
 
     def _generate_single_turn(
         self,
@@ -223,13 +216,11 @@ class SafeGRPOTrainer(GRPOTrainer):
         self, prompts: Sequence[PreparedPrompt], num_generations: int
     ) -> tuple[list[list[int]], Any]:
         """Completions, and their log-probabilities if the engine gives them, in TRL's way."""
-        count = len(prompts)
-        images: Any = _images(prompts)
-        if self.use_vllm:
-            # TRL's way to vLLM takes the first image of whatever is not None.
-            images = images and [row or None for row in images]
-        elif self._sharded and self.idle is not None and images is None:
-            prompts = [*prompts, PreparedPrompt(self.idle.prompt, [], self.idle.inputs)]
+        if self.rollouts is not None:
+            return self.rollouts.complete(prompts, self.state.global_step, num_generations)
+        count, images = len(prompts), images_of(prompts)
+        if self._sharded and self.idle is not None and images is None:
+            prompts = [*prompts, PreparedPrompt(self.idle.prompt, [], dict(self.idle.inputs))]
         ids = [prompt.ids.tolist() for prompt in prompts]
         completion_ids, logprobs = super()._generate_single_turn(
             ids, images, generation_inputs(prompts), num_generations
@@ -288,7 +279,7 @@ class SafeGRPOTrainer(GRPOTrainer):
                 return found[0], found[1] if compute_entropy else None, None
         logps: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
         logps = super()._get_per_token_logps_and_entropies(
-            lambda **given: self._forward(model, without_empty_images(given)),
+            lambda **given: padded_pass(model, given, self.idle),
             input_ids,
             attention_mask,
             logits_to_keep,
@@ -298,16 +289,6 @@ class SafeGRPOTrainer(GRPOTrainer):
             **inputs,
         )
         return logps
-
-    def _forward(self, model: Any, given: dict[str, Any]) -> Any:
-        """The forward pass of a padded batch, with the idle image below rows without one."""
-        if self.idle is None or "pixel_values" in given:
-            return model(**given)
-        output = model(**self.idle.below(given))
-        for name in ("log_probs", "entropy"):
-            if output.get(name) is not None:
-                output[name] = output[name][:-1]
-        return output
 
     def _score_packed(
         self,
@@ -330,25 +311,11 @@ class SafeGRPOTrainer(GRPOTrainer):
         return self.shared.log_probs(name, model, rows, length, size, reason)
 
 
-def vision_trains(model: Any) -> bool:
-    """Whether the vision half of a model trains; also where it is not known which that is."""
-    try:
-        parts = vision_modules(transformers_model(model))
-    except ModelError:
-        return True
-    return any(weight.requires_grad for part in parts.values() for weight in part.parameters())
+def name_own_layers(model: Any) -> None:
+    """Name only layers that the model has as what FSDP divides it by.
 
-
-def _images(prompts: Sequence[PreparedPrompt]) -> list[list[Any]] | None:
-    """Each prompt's images; TRL would give None for a row without, which its own call of the
-    processor refuses."""
-    images = [prompt.images for prompt in prompts]
-    return images if any(images) else None
-
-
-def without_empty_images(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs of a forward pass, without the vision tower's if there is not one image in them."""
-    pixels = inputs.get("pixel_values")
-    if pixels is None or pixels.shape[0]:
-        return inputs
-    return {key: value for key, value in inputs.items() if key not in VISION_INPUTS}
+    Some (Gemma 3, LLaVA) name others beside them, of vision towers they might have had, and
+    accelerate ends there.
+    """
+    own = {type(module).__name__ for module in model.modules()}
+    model._no_split_modules = [name for name in model._no_split_modules or () if name in own]
