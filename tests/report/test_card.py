@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from safegrpo.commands.card import add_card
 from safegrpo.errors import ConfigError, DataError, InputFileError
-from safegrpo.report.card import model_card, read_evaluated
+from safegrpo.report.card import MADE_BY, TRAINING, model_card, read_evaluated
 
 HOSTILE = (
     "x`y|z\u202e\n---\n# Title <script>a()</script> ![i](http://a.example) https://b.example "
@@ -264,6 +264,19 @@ def test_a_readme_of_ones_own_is_kept_and_an_older_card_replaced(tmp_path: Path)
     assert (model / "README.md").read_text() == "mine"
     assert run(str(folder), "--model-dir", str(model), "-o", str(model / "README.md")) == 0
     assert run(str(folder), "--model-dir", str(model)) == 0
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_training_wrote_of_the_model_stays(tmp_path: Path, named: bool) -> None:
+    folder, model = evaluation(tmp_path / "run"), tmp_path / "model"
+    model.mkdir()
+    begin, end = TRAINING
+    told = f"{begin}\n\n## How it was trained\n\n- by hand\n\n{end}"
+    (model / "README.md").write_text(f"# m\n\n{MADE_BY} train`.\n\n{told}\n\n## Limits\n")
+    output = ["-o", str(model / "README.md")] if named else []
+    assert run(str(folder), "--model-dir", str(model), *output) == 0
+    card = (model / "README.md").read_text()
+    assert told in card and "## Limits" not in card
 
 
 def test_wrong_usage_is_named_with_its_mend(tmp_path: Path) -> None:

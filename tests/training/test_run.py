@@ -109,6 +109,16 @@ def test_every_completion_is_recorded_with_what_it_earned(finished) -> None:
     assert {row["id"] for row in recorded} <= {pair.id for pair in rows}
 
 
+def test_all_generations_of_a_step_are_recorded(recipe, pairs) -> None:
+    parted = {"gradient_accumulation_steps": 2, "steps_per_generation": 1, "max_steps": 2}
+    result = train(recipe(parted), train_pairs=pairs)
+    for step in (1, 2):
+        file = result.output / "rollouts" / f"step-{step:06d}.parquet"
+        recorded = pq.read_table(file).to_pylist()
+        assert len(recorded) == 16 and len({row["id"] for row in recorded}) == 4
+        assert {row["step"] for row in recorded} == {step}
+
+
 def test_the_saved_model_loads_whole_with_its_guide(finished) -> None:
     result, *_ = finished
     assert (result.model / GUIDE_FILE).read_text() == Path(GUIDE_PATH).read_text()

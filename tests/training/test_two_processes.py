@@ -1,12 +1,17 @@
 """Two processes on one machine (gloo) give what one does: data parallel, and sharded by FSDP2 or
 DeepSpeed."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from safegrpo.microcosm import SHIPPED
+from safegrpo.models import load_model
 
 TRAIN, RUN = "tests.training.two_processes", "tests.training.sharded_run"
 MIXED = (0, 0, 1, 2, 0, 0, 1, 1)
@@ -25,6 +30,11 @@ KINDS = {
     "zero3-dense": {"zero": 3, "shared": False},
     "zero3-lora": {"zero": 3, "lora": True},
 }
+
+
+def need_deepspeed() -> None:
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("no DeepSpeed: make deepspeed-test installs it")
 
 
 def launch(repository, processes: int, *arguments: str) -> str:
@@ -46,7 +56,7 @@ def launch(repository, processes: int, *arguments: str) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_as_one(repository, tmp_path, kind) -> None:
     if "zero" in kind:
-        pytest.importorskip("deepspeed", reason="no DeepSpeed: make deepspeed-test installs it")
+        need_deepspeed()
     options = json.dumps({"images": MIXED, **KINDS[kind]})
 
     def run(processes: int) -> dict:
@@ -65,8 +75,16 @@ def test_two_processes_train_as_one(repository, tmp_path, kind) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_a_sharded_run_samples_measures_and_saves(repository, tmp_path, kind) -> None:
-    printed = launch(repository, 2, RUN, str(tmp_path / "run"), kind)
+@pytest.mark.parametrize("by", ["fsdp", "zero3"])
+def test_a_sharded_run_samples_measures_and_saves(repository, tmp_path, kind, by) -> None:
+    if by == "zero3":
+        need_deepspeed()
+    printed = launch(repository, 2, RUN, str(tmp_path / "run"), kind, by)
     said = [json.loads(line) for line in printed.splitlines() if line.startswith('{"steps"')]
     assert len(said) == 2 and said[0] == said[1]
     assert said[0]["steps"] == 2 and "eval/direct/over_refusal" in said[0]["metrics"]
+    saved = load_model(tmp_path / "run" / "checkpoints" / "last", dtype="float32").state_dict()
+    before = load_model(SHIPPED, dtype="float32").state_dict()
+    assert saved.keys() == before.keys()
+    assert any(not torch.equal(saved[name], before[name]) for name in saved)
+    assert all((saved[name] - before[name]).abs().max() < 1e-2 for name in saved)

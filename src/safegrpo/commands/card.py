@@ -58,7 +58,13 @@ def add_card(subparsers: Any) -> None:
 def run_card(args: argparse.Namespace) -> int:
     """Write the card, and print it or where it is."""
     from safegrpo.data.jsonl import write_text_atomic
-    from safegrpo.report.card import MADE_BY, model_card, read_evaluated, trained_from
+    from safegrpo.report.card import (
+        MADE_BY,
+        model_card,
+        read_evaluated,
+        trained_from,
+        training_part,
+    )
 
     if not _LICENSE.fullmatch(args.license):
         raise ConfigError(
@@ -71,11 +77,12 @@ def run_card(args: argparse.Namespace) -> int:
         if not args.model_dir.is_dir():
             raise InputFileError(f"--model-dir {args.model_dir} is no folder")
         base, name = trained_from(args.model_dir), str(args.model_dir.resolve())
-        if output is None:
-            output = args.model_dir / "README.md"
-            if output.exists() and MADE_BY not in output.read_text("utf-8", "replace"):
-                raise ConfigError(f"{output} is somebody's own; pass -o {output} to replace it")
-    card = model_card([read_evaluated(run) for run in args.runs], args.license, base, name)
+        output = args.model_dir / "README.md" if output is None else output
+    old = output.read_text("utf-8", "replace") if output is not None and output.exists() else ""
+    if old and args.output is None and MADE_BY not in old:
+        raise ConfigError(f"{output} is somebody's own; pass -o {output} to replace it")
+    runs = [read_evaluated(run) for run in args.runs]
+    card = model_card(runs, args.license, base, name, training_part(old))
     if output is None:
         print(card, end="")
     else:

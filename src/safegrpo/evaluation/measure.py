@@ -15,7 +15,6 @@ from safegrpo.evaluation.item import AnswerKey, Item
 from safegrpo.evaluation.metrics import Joined
 from safegrpo.evaluation.rows import Generation
 from safegrpo.evaluation.rules import judge_by_rules
-from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.thinking import TAG_NAMES, guided_prompt
 
 HELD_OUT = "held-out pairs"
@@ -80,17 +79,3 @@ def ask_items(
             made = Generation(*key, status="done", item=item.known(), response=response)
             rows.append(Joined(made, judge_by_rules(made)))
     return rows
-
-
-def measure_pairs(
-    model: Any,
-    processor: Any,
-    pairs: Sequence[TaggedPair],
-    *,
-    guide: str | None,
-    **options: Any,
-) -> dict[str, float]:
-    """The flat metrics of `pairs` in one mode (safety, over_refusal, tag_accuracy/combined, …);
-    `options` are those of `ask_items`."""
-    items = [item_of(pair) for pair in pairs]
-    return flatten(summarise(ask_items(model, processor, items, guide=guide, **options)))

@@ -29,8 +29,12 @@ from safegrpo.report.reading import check_depth, own_file
 from safegrpo.report.results import AXES, Row, axes, rows_of_runs
 from safegrpo.report.tables import as_markdown, code, in_cell, one_line
 
-MADE_BY = "Written by `safegrpo card`."
+CARD_FILE = "README.md"
+MADE_BY = "Written by `safegrpo"
 """Stands in every card, so that a person's own README is told from one."""
+
+TRAINING = "<!-- how it was trained -->", "<!-- end of how it was trained -->"
+"""Lines around what a card that training has written says, and an evaluation's card keeps."""
 
 _LIMIT = 4 * 2**20
 _FACT = 2000  # characters of one fact of a manifest
@@ -115,17 +119,27 @@ def trained_from(folder: Path) -> str | None:
     return model if isinstance(model, str) else None
 
 
+def training_part(card: str) -> str | None:
+    """What training wrote into `card`, with the lines around it; None if there is nothing."""
+    begin, end = (card.find(f"\n{line}\n") for line in TRAINING)
+    if MADE_BY not in card or not 0 <= begin < end:
+        return None
+    return card[begin + 1 : end + 1] + TRAINING[1]
+
+
 def model_card(
     runs: Sequence[Evaluated],
     license: str = "unknown",
     base_model: str | None = None,
     name: str | None = None,
+    training: str | None = None,
 ) -> str:
     """A model card in Markdown, with the front matter of the Hugging Face hub.
 
     It is the card of the first run's model. Other runs of that model add to its results; those of
     other models are shown beside them, and stay out of the front matter. `license` is an identifier
     of the hub. `base_model` counts where the runs do not say. `name` replaces the model's.
+    `training` is the `training_part` of the card before this one.
     """
     if not runs:
         raise ValueError("a card needs a run")
@@ -141,7 +155,7 @@ def model_card(
         "license": license,
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
-        **({"base_model": base} if base and _on_hub(base) else {}),
+        **({"base_model": base} if base and on_hub(base) else {}),
         "tags": ["safegrpo", "safety", "multimodal"],
     }
     results = list(_index(own, rows))
@@ -151,7 +165,7 @@ def model_card(
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---",
         f"# {code(title)}",
         *([f"Trained from {code(model_name(base))}."] if base else []),
-        f"How safe this vision-language model is, and how useful. {MADE_BY}",
+        f"How safe this vision-language model is, and how useful. {MADE_BY} card`.",
         "## Results",
         as_markdown(rows).rstrip(),
         "## How the numbers were made",
@@ -160,6 +174,7 @@ def model_card(
         _sets(named),
         "Licences are those stated by the sets, and hold for them and not for this model. Images "
         "of a set are not to be published again unless its licence says so.",
+        *([training] if training else []),
         "## Known limits",
         "\n".join([*_limits(own, rows), _GENERAL_LIMITS]),
     ]
@@ -178,9 +193,9 @@ def _named(runs: Sequence[Evaluated]) -> dict[str, Evaluated]:
     return named
 
 
-def _on_hub(model: str) -> bool:
-    """Whether this is the name of a model on the hub, and no folder here."""
-    return bool(HUB_NAME.fullmatch(model)) and not Path(model).exists()
+def on_hub(name: str) -> bool:
+    """Whether this is the name of a model or set on the hub, and no file or folder here."""
+    return bool(HUB_NAME.fullmatch(name)) and not Path(name).exists()
 
 
 def _index(own: Mapping[str, Evaluated], rows: Sequence[Row]) -> Iterator[dict[str, Any]]:

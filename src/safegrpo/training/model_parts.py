@@ -7,11 +7,14 @@ without knowing about adapters, with the adapter beside it.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from safegrpo.errors import ConfigError, ModelError
 from safegrpo.models import save_processor
@@ -23,6 +26,11 @@ VISION_PARTS = (
     *("connector", "image_newline", "embed_vision", "qformer"),
 )
 """Attributes of a model (or its `.model`) that hold its vision half, merger or projector too."""
+
+ADAPTER = "adapter"
+"""The folder of the adapter in that of a model trained by LoRA."""
+
+_BASE = "base_model.model."  # what PEFT puts before the names of the model that it wraps
 
 
 def vision_modules(model: Any) -> dict[str, nn.Module]:
@@ -99,44 +107,73 @@ def training_dtype(recipe: Recipe) -> str:
     return "bfloat16" if frozen_on_gpu and not recipe.grpo.get("use_cpu") else "float32"
 
 
+def whole_state(model: Any, accelerator: Any) -> dict[str, torch.Tensor]:
+    """The state of a model in training, its shards put together; `model` may be wrapped.
+
+    Every process has to call it. Where the model is sharded, the main process alone gets tensors,
+    on the CPU.
+    """
+    state: dict[str, torch.Tensor]
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        state = accelerator.get_state_dict(model)
+        return state
+    # FSDP2, also where somebody else than accelerate has sharded it.
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_model_state_dict(model, options=options)
+    # Each name of a tied parameter has got a copy: they would all be saved.
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name in state:
+            state[name] = state[first.setdefault(id(parameter), name)]
+    return state
+
+
 def save_trained(
     model: Any,
     processor: Any,
     directory: Path,
-    source: str | Path | None = None,
+    source: str | Path,
     state: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Save a trained model and its processor; adapters merged, and by themselves in `adapter/`.
 
-    `state` is the model's state where its parameters are sharded over processes.
+    `source` is the model that training began with, by the name that the adapter shall tell.
+    `state` is the model's `whole_state`; it may be left out where nothing is sharded.
     """
     shutil.rmtree(directory, ignore_errors=True)
     if hasattr(model, "peft_config"):
+        state = model.state_dict() if state is None else state
         base = model.get_base_model()
-        base.save_pretrained(directory, state_dict=merged_state(model))
-        model.save_pretrained(directory / "adapter")
+        base.save_pretrained(directory, state_dict=merged_state(model, state))
+        for adapter in model.peft_config.values():
+            adapter.base_model_name_or_path = str(source)
+        # Embeddings are not adapted; PEFT would ask the hub whether they might be.
+        model.save_pretrained(directory / ADAPTER, state_dict=state, save_embedding_layers=False)
+        # PEFT's card: a form nobody has filled in, with the path of the base. Ours is one up.
+        (directory / ADAPTER / "README.md").unlink(missing_ok=True)
     else:
         model.save_pretrained(directory, state_dict=state)
     save_processor(processor, directory, source)
 
 
-def merged_state(model: Any) -> dict[str, torch.Tensor]:
-    """The state of a PEFT model's base with the adapters added in; the model stays as it is.
+def merged_state(model: Any, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state of a PEFT model's base with its LoRA added in; the model stays as it is.
 
+    `state` is all of the PEFT model's own. It alone is read, so that sharding makes no difference.
     Merging in place and undoing it would leave rounding errors in the weights that train on.
     """
-    base = model.get_base_model()
-    deltas = {
-        f"{name}.weight": sum(module.get_delta_weight(a) for a in module.active_adapters)
-        for name, module in base.named_modules()
-        if hasattr(module, "get_delta_weight") and hasattr(module, "base_layer")
+    merged = {
+        name.removeprefix(_BASE).replace(".base_layer.", "."): value
+        for name, value in state.items()
+        if ".lora_" not in name
     }
-    state = {}
-    for key, value in base.state_dict().items():
-        if ".lora_" in key:
-            continue
-        key = key.replace(".base_layer.", ".")
-        if key in deltas:
-            value = (value.float() + deltas[key].float()).to(value.dtype)
-        state[key] = value
-    return state
+    for adapter in model.active_adapters:
+        scale = model.peft_config[adapter].lora_alpha / model.peft_config[adapter].r
+        end = f".lora_A.{adapter}.weight"
+        for layer in [name.removesuffix(end) for name in state if name.endswith(end)]:
+            down, up = state[layer + end], state[f"{layer}.lora_B.{adapter}.weight"]
+            name = f"{layer.removeprefix(_BASE)}.weight"
+            weight = merged[name]
+            added = weight.float() + scale * (up.float() @ down.float())
+            merged[name] = added.to("cpu", weight.dtype)  # a GPU has no room for a second model
+    return merged

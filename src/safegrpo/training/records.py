@@ -19,11 +19,12 @@ from trl.models import unwrap_model_for_generation
 from safegrpo.data.jsonl import append_jsonl, replacing, write_text_atomic
 from safegrpo.errors import ConfigError
 from safegrpo.models import save_processor
+from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.checkpoints import replace_folder
 from safegrpo.training.config import EvaluateConfig
 from safegrpo.training.config_errors import nearest
-from safegrpo.training.model_parts import save_trained
+from safegrpo.training.model_parts import save_trained, whole_state
 from safegrpo.training.rewards import SafetyReward
 
 _RENAMED = {"step_time": "step_seconds"}
@@ -71,27 +72,33 @@ def rollout_rows(trainer: Any) -> list[dict[str, Any]]:
     logs = trainer._logs
     columns = {name: list(logs["extra"][name]) for name in logs["extra"]}
     columns["advantage"] = list(logs["advantages"])
-    columns["step"] = [trainer.state.global_step] * len(columns["advantage"])
-    names = [name for name, _ in ROLLOUT_FIELDS]
+    names = [name for name, _ in ROLLOUT_FIELDS if name != "step"]
     values = zip(*(columns[name] for name in names), strict=True)
     return [dict(zip(names, row, strict=True)) for row in values]
 
 
 class RolloutLog(TrainerCallback):
-    """`rollouts/step-000001.parquet`: all completions of the generation that the step began."""
+    """`rollouts/step-000001.parquet`: all completions that were generated for the step."""
 
     def __init__(self, run_dir: Path, reward: SafetyReward) -> None:
         self._folder = run_dir / "rollouts"
         self._reward = reward
         self._seen = 0
+        self._rows: list[dict[str, Any]] = []
         self.trainer: Any = None
         self.newest: list[dict[str, Any]] = []
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._reward.batches == self._seen:
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # TRL remembers no more than one generation, and a step may have several.
+        if self._reward.batches != self._seen:
+            self._seen = self._reward.batches
+            self._rows += rollout_rows(self.trainer)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.on_substep_end(args, state, control, **more)
+        if not self._rows:
             return
-        self._seen = self._reward.batches
-        self.newest = rollout_rows(self.trainer)
+        self.newest, self._rows = [{**row, "step": state.global_step} for row in self._rows], []
         if state.is_world_process_zero:
             self._folder.mkdir(parents=True, exist_ok=True)
             table = pa.Table.from_pylist(self.newest, schema=pa.schema(ROLLOUT_FIELDS))
@@ -130,9 +137,14 @@ class CheckpointCallback(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             save_processor(self._processor, folder, self._source)
+            # Cards by TRL and PEFT, of no model in particular: those that are saved have their own.
+            for place in (folder, folder.parent):
+                (place / CARD_FILE).unlink(missing_ok=True)
 
 
 SAVED_STEP = "safegrpo_step.json"
+BEST, LAST = "best", "last"
+"""The folders of the model that measured best, and of the model after the last step."""
 
 
 def _saved_step(folder: Path) -> int | None:
@@ -144,6 +156,9 @@ def _saved_step(folder: Path) -> int | None:
 
 Evaluator = Callable[[Any, int], Mapping[str, float]]
 """Held-out numbers of a model after a step, by the names under which they are logged."""
+
+SaveModel = Callable[[str, Mapping[str, float]], None]
+"""save(name, values): save the model as `checkpoints/name`; `values` are its held-out numbers."""
 
 
 class EvaluationCallback(TrainerCallback):
@@ -157,7 +172,7 @@ class EvaluationCallback(TrainerCallback):
         config: EvaluateConfig,
         evaluator: Evaluator,
         metrics: MetricsLog,
-        save: Callable[[Path], None],
+        save: SaveModel,
         folder: Path,
         kept: Sequence[Mapping[str, Any]] = (),
     ) -> None:
@@ -165,7 +180,6 @@ class EvaluationCallback(TrainerCallback):
         self._evaluator = evaluator
         self._metrics = metrics
         self._save = save
-        self._folder = folder
         self.trainer: Any = None
         self.newest: dict[str, float] = {}
         self.best: tuple[int, float] | None = None
@@ -175,7 +189,7 @@ class EvaluationCallback(TrainerCallback):
             if found is not None:
                 self.newest = values
                 self._is_best(int(row["step"]), found)
-        if self.best is not None and self.best[0] != _saved_step(folder / "best"):
+        if self.best is not None and self.best[0] != _saved_step(folder / BEST):
             # The killed run had saved a better one since. What beats all before it beats what
             # follows too, so it will be found again.
             self.best = None
@@ -208,11 +222,7 @@ class EvaluationCallback(TrainerCallback):
         if state.is_world_process_zero:
             self._metrics.append(state.global_step, values)
         if self._is_best(state.global_step, value):
-            part = self._folder / "best.part"
-            self._save(part)
-            if state.is_world_process_zero:
-                write_text_atomic(part / SAVED_STEP, json.dumps({"step": state.global_step}))
-                replace_folder(part, self._folder / "best")
+            self._save(BEST, values)
 
     def _find(self, values: Mapping[str, float]) -> float | None:
         metric = self._config.metric
@@ -227,22 +237,31 @@ class EvaluationCallback(TrainerCallback):
 
 
 def save_model_of(
-    trainer: Any, processor: Any, source: str | Path | None, guide: str | None
-) -> Callable[[Path], None]:
+    trainer: Any,
+    processor: Any,
+    source: str | Path,
+    guide: str | None,
+    folder: Path,
+    card: Callable[[str, Mapping[str, float]], str],
+) -> SaveModel:
     """A function that saves the trainer's model as a whole, from every process together.
 
-    `guide` is kept beside it: whoever asks the model later should ask as it was trained.
+    It appears in `folder` whole or not at all. `source` is what the model was trained from. `guide`
+    is kept beside it: whoever asks the model later should ask as it was trained. `card` writes its
+    card, given its name and held-out numbers.
     """
 
-    def save(directory: Path) -> None:
-        model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-        state = None
-        if not hasattr(model, "peft_config"):
-            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    def save(name: str, values: Mapping[str, float]) -> None:
+        state = whole_state(trainer.model_wrapped, trainer.accelerator)
         if trainer.accelerator.is_main_process:
-            save_trained(model, processor, directory, source, state)
+            part = folder / f"{name}.part"
+            model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+            save_trained(model, processor, part, source, state)
             if guide is not None:
-                write_text_atomic(directory / GUIDE_FILE, guide + "\n")
+                write_text_atomic(part / GUIDE_FILE, guide + "\n")
+            write_text_atomic(part / CARD_FILE, card(name, values))
+            write_text_atomic(part / SAVED_STEP, json.dumps({"step": trainer.state.global_step}))
+            replace_folder(part, folder / name)
         trainer.accelerator.wait_for_everyone()
 
     return save

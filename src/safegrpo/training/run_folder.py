@@ -1,4 +1,8 @@
-"""The run folder: what it says about the run, and whether a run may start or go on in it."""
+"""The run folder: what it says about the run, and whether a run may start or go on in it.
+
+A run goes on as it began. Only how its batches are parted may change, since that follows from how
+many processes there are: their sizes may not.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +33,94 @@ _PACKAGES = (
 )
 
 
+@dataclass(frozen=True)
+class Split:
+    """How batches are parted over processes and steps, in the words of TRL."""
+
+    processes: int
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    steps_per_generation: int
+
+    @property
+    def at_once(self) -> int:
+        """Completions that all processes work on at a time."""
+        return self.processes * self.per_device_train_batch_size
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Completions of an update, and of a generation batch."""
+        return (
+            self.at_once * self.gradient_accumulation_steps,
+            self.at_once * self.steps_per_generation,
+        )
+
+
+_SPLIT = tuple(
+    f"grpo.{name}"
+    for name in (
+        *("per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"),
+        "generation_batch_size",
+    )
+)
+"""Keys of a recipe that may change as a run goes on, as long as the sizes stay."""
+
+
+def split_of(args: Any) -> Split:
+    """The split of a GRPOConfig, in the number of processes that run."""
+    return Split(
+        args.world_size,
+        args.per_device_train_batch_size,
+        args.gradient_accumulation_steps,
+        args.steps_per_generation,
+    )
+
+
+def splits_of(manifest: Mapping[str, Any]) -> list[Split]:
+    """How a run was split, each time that it began or went on otherwise than before.
+
+    Empty for a run of a version that did not say so. Raises ConfigError if it cannot be read.
+    """
+    try:
+        return [Split(**one) for one in manifest.get("splits", ())]
+    except TypeError as error:
+        raise ConfigError(
+            f'{MANIFEST}: "splits" is damaged; start in another folder: --output DIR'
+        ) from error
+
+
+def with_split(manifest: Mapping[str, Any], split: Split, resumed: bool) -> dict[str, Any]:
+    """The manifest of a run that trains in this split, from a checkpoint if it is `resumed`."""
+    before = splits_of(manifest) if resumed else []
+    after = before if before[-1:] == [split] else [*before, split]
+    return {**manifest, "splits": [asdict(one) for one in after]}
+
+
 def describe_data(pairs: Sequence[TaggedPair], sha256: str) -> dict[str, Any]:
     """What the manifest says of a set: rows, how many of each cell of tags, and its hash."""
     return {"rows": len(pairs), "cells": tag_cells(pairs), "sha256": sha256}
 
 
-def manifest_of(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions, hashes, seed and command of a run."""
+def manifest_of(recipe: Recipe, data: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """Versions, hashes, seed, command and split of a run."""
     return {
         "seed": recipe.seed,
         "command": sys.argv,
-        "recipe_sha256": hashlib.sha256(_comparable(recipe).encode()).hexdigest(),
+        "recipe_sha256": _hash(recipe),
         "data": dict(data),
+        "splits": [asdict(split)],
         "versions": versions_of(_PACKAGES),
         "platform": platform.platform(),
     }
 
 
-def _comparable(recipe: Recipe) -> str:
+def _hash(recipe: Recipe) -> str:
     # A run folder may be moved: where it lies is no part of what the run is.
     options = recipe.model_dump(mode="json")
     del options["output"]
     if recipe.guide is not None:
         options["guide"] = Path(recipe.guide).read_text(encoding="utf-8")
-    return json.dumps(options, sort_keys=True)
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any] | None:
@@ -77,7 +146,7 @@ def write_manifest(run_dir: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def open_run(
-    run_dir: Path, recipe: Recipe, data: Mapping[str, Any], resume: bool
+    run_dir: Path, recipe: Recipe, data: Mapping[str, Any], split: Split, resume: bool
 ) -> dict[str, Any]:
     """Begin or go on in a run folder; returns its manifest.
 
@@ -86,7 +155,7 @@ def open_run(
     Raises ConfigError if the folder holds something and `resume` is false, or if what is to go
     on is not the run that began there: the message names what differs.
     """
-    manifest = manifest_of(recipe, data)
+    manifest = manifest_of(recipe, data, split)
     found = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else set()
     found -= {MANIFEST, CONFIG, EVALUATIONS}
     old = read_manifest(run_dir) if found else None
@@ -106,9 +175,12 @@ def open_run(
 def _check_same(
     run_dir: Path, recipe: Recipe, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> None:
+    splits = splits_of(old) + splits_of(new)
     differs = []
     if old.get("recipe_sha256") != new["recipe_sha256"]:
-        differs += _changed_keys(run_dir / CONFIG, recipe) or ["the recipe or its guide"]
+        # A run of an earlier version does not say what its sizes were.
+        may_change = _SPLIT if len(splits) > 1 else ()
+        differs = _changed_keys(run_dir / CONFIG, recipe, may_change, old.get("recipe_sha256"))
     for name in sorted({*old.get("data", {}), *new["data"]}):
         before, after = (side.get("data", {}).get(name, {}).get("sha256") for side in (old, new))
         if before != after:
@@ -119,18 +191,68 @@ def _check_same(
             f"{run_dir} was begun otherwise and cannot go on: {shown} changed. Undo that, or "
             "begin anew with --output DIR"
         )
+    if "finished" not in old:
+        _check_sizes(run_dir, recipe, splits[0], splits[-1])
 
 
-def _changed_keys(config: Path, recipe: Recipe) -> list[str]:
+def _changed_keys(
+    config: Path, recipe: Recipe, may_change: Sequence[str], begun: str | None
+) -> list[str]:
+    """What differs from the recipe in `config`, of which `begun` is the hash; nothing if it is
+    only keys that may change."""
     try:
         old = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
-        return []
+        old = None
     before = flatten(old if isinstance(old, dict) else {})
     after = flatten(recipe.model_dump(mode="json"))
-    keys = sorted({*before, *after} - {"output"})
+    parted = {key: before[key] for key in may_change if key in before}
+    grpo = {key: value for key, value in recipe.grpo.items() if f"grpo.{key}" not in may_change}
+    grpo |= {key.removeprefix("grpo."): value for key, value in parted.items()}
+    if _hash(recipe.model_copy(update={"grpo": grpo})) == begun:
+        return []
+    keys = sorted({*before, *after} - {"output", *may_change}) if before else []
     return [
         f"{key} ({before.get(key, 'unset')} -> {after.get(key, 'unset')})"
         for key in keys
         if before.get(key) != after.get(key)
-    ]
+    ] or ["the recipe or its guide"]
+
+
+def _check_sizes(run_dir: Path, recipe: Recipe, begun: Split, now: Split) -> None:
+    part = now.per_device_train_batch_size
+    if begun.sizes != now.sizes:
+        said = [
+            f"{one.processes} x {one.per_device_train_batch_size} completions at a time, "
+            f"{one.sizes[0]} an update, {one.sizes[1]} a generation batch"
+            for one in (begun, now)
+        ]
+        raise ConfigError(
+            f"{run_dir} was begun with {said[0]}; it cannot go on with {said[1]}. "
+            f"{_mend(recipe, begun, now)}"
+        )
+    if recipe.grpo.get("loss_type") == "bnpo" and part != begun.per_device_train_batch_size:
+        raise ConfigError(
+            f"{run_dir} was begun with grpo.per_device_train_batch_size "
+            f"{begun.per_device_train_batch_size}, and loss_type bnpo depends on it: leave it so"
+        )
+
+
+def _mend(recipe: Recipe, begun: Split, now: Split) -> str:
+    """What to set so that `now` gets the sizes of `begun`."""
+    update, generation = begun.sizes
+    for part in range(now.per_device_train_batch_size, 0, -1):
+        at_once = part * now.processes
+        if update % at_once == 0 and generation % at_once == 0:
+            break
+    else:
+        return f"They cannot be parted evenly over {now.processes} processes: start others"
+    found = {"gradient_accumulation_steps": update // at_once}
+    if part != now.per_device_train_batch_size:
+        found = {"per_device_train_batch_size": part, **found}
+    if "generation_batch_size" in recipe.grpo:
+        found["generation_batch_size"] = generation
+    elif "steps_per_generation" in recipe.grpo or update != generation:
+        found["steps_per_generation"] = generation // at_once
+    sets = " ".join(f"--set grpo.{key}={value}" for key, value in found.items())
+    return f"Keep the sizes with {sets}"

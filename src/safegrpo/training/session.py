@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,46 @@ import torch
 from rich.console import Console
 from transformers import PrinterCallback
 
+from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.errors import MissingDependencyError, ModelError
-from safegrpo.evaluation.measure import measure_pairs
+from safegrpo.evaluation.measure import ask_items, item_of
+from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.models import load_model
+from safegrpo.report.card import CARD_FILE
+from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.callbacks import ProgressLine, RunWarnings, SampleTable
-from safegrpo.training.checkpoints import forget_after, newest_checkpoint, replace_folder
+from safegrpo.training.checkpoints import (
+    check_fits,
+    forget_after,
+    newest_checkpoint,
+    seed_new_process,
+)
 from safegrpo.training.cold_start import cold_start
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import PreparedData
+from safegrpo.training.model_card import Training, training_card
 from safegrpo.training.model_parts import freeze_vision, peft_config, training_dtype
 from safegrpo.training.records import (
+    BEST,
+    LAST,
     CheckpointCallback,
     EvaluationCallback,
     MetricsLog,
     RolloutLog,
+    SaveModel,
     save_model_of,
 )
 from safegrpo.training.result import Best, Measure, RunResult
 from safegrpo.training.rewards import SafetyReward
-from safegrpo.training.run_folder import describe_data, open_run, read_manifest, write_manifest
+from safegrpo.training.run_folder import (
+    describe_data,
+    open_run,
+    read_manifest,
+    split_of,
+    with_split,
+    write_manifest,
+)
 from safegrpo.training.sampling import Order, balanced_order
 from safegrpo.training.trainer import SafeGRPOTrainer
 
@@ -50,6 +70,8 @@ class Session:
     eval_sha256: str
     measure: Measure | None
     console: Console
+    counts: dict[str, int] = field(default_factory=dict, init=False)
+    """How many pairs are behind each held-out number."""
 
     @property
     def run_dir(self) -> Path:
@@ -67,7 +89,7 @@ class Session:
         manifest = self._open(data, resume)
         if "finished" in manifest:
             return self._finished(manifest)
-        source = self._start_model()
+        source = self._start_model(manifest)
         # Both remove what a killed run left: the main process does, the others then find it done.
         with self.args.main_process_first(desc="checkpoints"):
             checkpoint = newest_checkpoint(self.checkpoints)
@@ -81,8 +103,13 @@ class Session:
         )
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
-        guide = self.guide if self._guided else None
-        save = save_model_of(trainer, self.processor, self.recipe.model, guide)
+        if checkpoint is not None:
+            check_fits(checkpoint[0], trainer)
+            seed_new_process(checkpoint[0], self.args, checkpoint[1])
+        manifest = with_split(manifest, split_of(self.args), resumed=checkpoint is not None)
+        if trainer.is_world_process_zero():
+            write_manifest(self.run_dir, manifest)
+        save = self._saver(trainer, manifest)
         evaluation = self._add_callbacks(trainer, reward, metrics, save, kept)
         progress = ProgressLine(self.console)
         trainer.add_callback(progress)
@@ -90,17 +117,16 @@ class Session:
             trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
         finally:
             progress.stop()
-        part = self.checkpoints / "last.part"
-        save(part)
+        measured = dict(evaluation.newest) if evaluation else {}
+        save(LAST, measured)
         result = RunResult(
             output=self.run_dir,
             steps=trainer.state.global_step,
             seconds=time.perf_counter() - began,
-            metrics=dict(evaluation.newest) if evaluation else {},
+            metrics=measured,
             best=self._best(evaluation),
         )
         if trainer.is_world_process_zero():
-            replace_folder(part, self.checkpoints / "last")
             finished = {
                 "steps": result.steps,
                 "seconds": result.seconds,
@@ -118,26 +144,51 @@ class Session:
         # The main process writes the folder; the others read what it has written.
         with self.args.main_process_first(desc="run folder"):
             if self.args.process_index == 0:
-                return open_run(self.run_dir, self.recipe, data, resume)
+                return open_run(self.run_dir, self.recipe, data, split_of(self.args), resume)
             return read_manifest(self.run_dir) or {}
 
     def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
         said = manifest["finished"]
         self.console.print(f"{self.run_dir}: already finished after {said['steps']} steps")
-        best = Best(self.checkpoints / "best", *said["best"]) if said["best"] else None
+        best = Best(self.checkpoints / BEST, *said["best"]) if said["best"] else None
         return RunResult(self.run_dir, said["steps"], said["seconds"], said["metrics"], best)
 
-    def _start_model(self) -> str:
+    def _start_model(self, manifest: Mapping[str, Any]) -> str:
         """The model folder or name that GRPO starts from, after the cold start if there is one."""
+        path, config = Path(self._origin), self.recipe.cold_start
+        if config is not None and not path.is_dir():
+            self.console.print(f"cold start: {config.steps} supervised steps on the format")
+            cold_start(self.recipe, self.pairs, self.processor, self.guide, path, self.args)
+        card = path / CARD_FILE
+        if config is not None and self.args.process_index == 0 and not card.exists():
+            write_text_atomic(path / GUIDE_FILE, self.guide + "\n")
+            write_text_atomic(card, training_card(Training(self.recipe, manifest)))
+        return str(path.resolve()) if path.is_dir() else self._origin
+
+    @property
+    def _origin(self) -> str:
+        """What GRPO starts from, as the recipe has it: not where that lies on this machine."""
         if self.recipe.cold_start is None:
-            path = Path(self.recipe.model)
-            return str(path.resolve()) if path.is_dir() else self.recipe.model
-        directory = (self.run_dir / "cold_start").resolve()
-        if not directory.is_dir():
-            steps = self.recipe.cold_start.steps
-            self.console.print(f"cold start: {steps} supervised steps on the format")
-            cold_start(self.recipe, self.pairs, self.processor, self.guide, directory, self.args)
-        return str(directory)
+            return self.recipe.model
+        return str(self.run_dir / "cold_start")
+
+    def _saver(self, trainer: SafeGRPOTrainer, manifest: Mapping[str, Any]) -> SaveModel:
+        def card(name: str, values: Mapping[str, float]) -> str:
+            rows = [row for row in trainer.state.log_history if "reward" in row]
+            made = Training(
+                self.recipe,
+                manifest,
+                step=trainer.state.global_step,
+                steps=trainer.state.max_steps,
+                row=rows[-1] if rows else {},
+                values=values,
+                counts=self.counts,
+                chosen_by=self.recipe.evaluate.metric if name == BEST else None,
+            )
+            return training_card(made)
+
+        guide = self.guide if self._guided else None
+        return save_model_of(trainer, self.processor, self._origin, guide, self.checkpoints, card)
 
     def _trainer(self, source: str, reward: SafetyReward) -> SafeGRPOTrainer:
         model = load_model(source, dtype=training_dtype(self.recipe))
@@ -179,12 +230,12 @@ class Session:
         trainer: SafeGRPOTrainer,
         reward: SafetyReward,
         metrics: MetricsLog,
-        save: Callable[[Path], None],
+        save: SaveModel,
         kept: Sequence[Mapping[str, Any]],
     ) -> EvaluationCallback | None:
         recipe = self.recipe
         rollouts = RolloutLog(self.run_dir, reward)
-        checkpoints = CheckpointCallback(recipe.checkpoint.every, self.processor, recipe.model)
+        checkpoints = CheckpointCallback(recipe.checkpoint.every, self.processor, self._origin)
         evaluation = None
         if self.held_out or self.measure is not None:
             evaluation = EvaluationCallback(
@@ -216,10 +267,10 @@ class Session:
         values: dict[str, float] = {}
         config = self.recipe.evaluate
         for mode in config.modes if self.held_out else ():
-            found = measure_pairs(
+            asked = ask_items(
                 model,
                 self.processor,
-                self.held_out,
+                [item_of(pair) for pair in self.held_out],
                 guide=self.guide if mode == "guided" else None,
                 max_new_tokens=config.max_new_tokens,
                 batch_size=config.batch_size,
@@ -227,7 +278,10 @@ class Session:
                 chat_template_kwargs=self.args.chat_template_kwargs,
                 shared_prefix=self.recipe.shared_prefix,
             )
-            values |= {f"eval/{mode}/{k}": v for k, v in found.items() if v is not None}
+            found = summarise(asked)
+            for name, value in flatten(found).items():
+                key = f"eval/{mode}/{name}"
+                values[key], self.counts[key] = value, found["n"][name.partition("/")[0]]
         if self.measure is not None:
             values |= self.measure(model, self.processor, step)
         return with_balance(values)
@@ -235,7 +289,7 @@ class Session:
     def _best(self, evaluation: EvaluationCallback | None) -> Best | None:
         if evaluation is None or evaluation.best is None:
             return None
-        return Best(self.checkpoints / "best", *evaluation.best)
+        return Best(self.checkpoints / BEST, *evaluation.best)
 
 
 def with_balance(values: Mapping[str, float]) -> dict[str, float]:
