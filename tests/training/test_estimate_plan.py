@@ -71,17 +71,18 @@ def test_when_old_probabilities_are_scored_and_gradients_wait(recipe, grpo, old,
     assert (plan.scores_old, plan.kept_gradients) == (old, waiting)
 
 
-def test_images_lie_in_memory_once_a_completion(trainer, recipe, model_dir) -> None:
+def test_images_lie_there_once_a_completion(trainer, recipe, model_dir) -> None:
     grpo = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4}
     real = trainer([pair(i) for i in range(4)], **grpo)
     real.model.train()
     real._prepare_inputs(next(iter(real.get_train_dataloader())))
-    held = sum(batch["pixel_values"].nbytes for batch in real._buffered_inputs)
-    held += sum({id(p): p.inputs["pixel_values"].nbytes for p in real._prompts}.values())
+    held = [batch["pixel_values"].nbytes for batch in real._buffered_inputs]
     plan = make_plan(recipe(grpo), assumed_prompts(100, ""))
     plan = replace(plan, prompts=replace(plan.prompts, most_images=4))
     items = memory(model_shape(load_config(str(model_dir))), plan).items
-    assert next(item.bytes for item in items if item.name == "images") == held
+    said = {item.name: item.bytes for item in items}
+    assert said["images of all completions"] == sum(held) == 2 * said["images of a part"]
+    assert said["images of the prompts"] * real.num_generations == sum(held)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ KINDS = {
     "zero2-shared": {"zero": 2},
     "zero3-shared": {"zero": 3, "checkpointing": True},
     "zero3-dense": {"zero": 3, "shared": False},
-    "zero3-lora": {"zero": 3, "lora": True},
+    "zero3-lora": {"zero": 3, "lora": True, "checkpointing": True},
 }
 
 

@@ -114,8 +114,8 @@ class PrefixCache:
         self._unused = self._unused[flat]
         if len(prompts) < len(self._prompts):
             self._prompts = self._prompts[prompts]
-            self._prefix = [(key[prompts], value[prompts]) for key, value in self._prefix]
-        self._own = [(key[flat], value[flat]) for key, value in self._own]
+            _take(self._prefix, prompts)
+        _take(self._own, flat)
         self._bias_of = {}
 
     def _of_prompts(
@@ -182,3 +182,9 @@ def _by_prompt(x: torch.Tensor, prompts: int) -> torch.Tensor:
 
 def _grown(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(x, (0, 0, 0, GROW))
+
+
+def _take(layers: list[tuple[torch.Tensor, torch.Tensor]], rows: torch.Tensor) -> None:
+    """Leave only `rows` of each layer's keys and values; one layer at a time is there twice."""
+    for number, (key, value) in enumerate(layers):
+        layers[number] = (key[rows], value[rows])

@@ -80,6 +80,9 @@ class SafeGRPOTrainer(GRPOTrainer):
         self.banned = frozenset(vision_token_ids(processor))
         ban_tokens(config, sorted(self.banned))
         super().__init__(*args, **kwargs)
+        if not (config.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            # TRL's, for checkpointing of the other kind: gradients would run through frozen towers.
+            transformers_model(self.model).disable_input_require_grads()
         if self._dist.is_fsdp:
             name_own_layers(transformers_model(self.model))
         self.rollouts: VLLMRollouts | None = None
@@ -167,6 +170,11 @@ class SafeGRPOTrainer(GRPOTrainer):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         finally:
             self.processing_class = processor
+            self._prompts = []
+        if self.model.training and "pixel_values" in output:
+            # Every row's images, until all rows are trained on: in main memory, and each part's
+            # where they are needed (see _get_per_token_logps_and_entropies).
+            output["pixel_values"] = output["pixel_values"].cpu()
         if self.credit.skip_settled and self.model.training:
             output["completion_mask"][output["advantages"].abs() < SETTLED] = 0
         return output
@@ -271,6 +279,8 @@ class SafeGRPOTrainer(GRPOTrainer):
         compute_aux_loss: bool = False,
         **inputs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        if inputs.get("pixel_values") is not None:
+            inputs["pixel_values"] = inputs["pixel_values"].to(input_ids.device)
         if not compute_aux_loss:
             found = self._score_packed(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, inputs

@@ -120,9 +120,10 @@ def _packed_mask(block: Block, rows: Rows) -> int:
     return rows.groups * lines
 
 
-def vision_bytes(block: Block, patches: int, precision: Precision, trained: bool) -> int:
-    """What one layer of a vision tower keeps, over so many patches: by the operations of Qwen3-VL's
-    (layer norms, one layer for queries, keys and values), which stand for other towers' too.
+def vision_bytes(block: Block, patches: int, precision: Precision) -> int:
+    """What one layer of a vision tower that trains keeps, over so many patches: by the operations
+    of Qwen3-VL's (layer norms, one layer for queries, keys and values), which stand for other
+    towers' too.
 
     Norms keep what they read, as float32; queries and keys are rotated into new tensors, while the
     values keep alive the one that all three were part of.
@@ -131,7 +132,7 @@ def vision_bytes(block: Block, patches: int, precision: Precision, trained: bool
     norms = block.norms * WIDE * (h + 2)
     attention = c * (2 + 3 + 1) * h + WIDE * block.heads
     feed_forward = c * (3 if block.gated else 1) * block.inner
-    inputs = c * (3 * h + block.inner) if trained else 0  # of qkv, proj, first and second layer
+    inputs = c * (3 * h + block.inner)  # of qkv, proj, first and second layer
     return patches * (norms + attention + feed_forward + inputs) + weight_copies(block, precision)
 
 

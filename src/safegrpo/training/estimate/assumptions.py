@@ -58,8 +58,6 @@ def _left_out(found: Estimate, recipe: Recipe) -> Iterator[str]:
     plan, shape = found.plan, found.shape
     if plan.trains_vision and shape.kind != "qwen3_vl":
         yield "the vision tower's activations are counted as if its layers were Qwen3-VL's"
-    if shape.hooked and plan.checkpointing and plan.lora is not None:
-        yield "gradients run through the frozen vision tower (adapters with checkpointing)"
     if shape.experts:
         yield "experts: activations and operations are counted as if every token saw all"
     if recipe.cold_start is not None:

@@ -90,7 +90,7 @@ def _head(shape: ModelShape, plan: Plan, forward: float) -> float:
 
 def _images(shape: ModelShape, plan: Plan, forward: float) -> float:
     """A prompt's images forward, and backward where the vision tower has gradients."""
-    if plan.trains_vision or (shape.hooked and plan.checkpointing and plan.lora is not None):
+    if plan.trains_vision:
         patches = plan.prompts.images * shape.merge
         return _layers(plan, forward, patches * sum(2 * block.last for block in shape.vision))
     return forward

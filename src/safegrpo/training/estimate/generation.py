@@ -79,13 +79,13 @@ def cache_bytes(shape: ModelShape, plan: Plan, packed: bool, length: int) -> int
 
 
 def moved_bytes(shape: ModelShape, plan: Plan, packed: bool) -> int:
-    """What of the cache is there twice. Packed: when a quarter of the rows have ended, the others'
-    keys are copied, all layers before the old ones go. Else a layer's, to take a token more."""
+    """What of the cache is there twice, a layer at a time: packed, what is kept when a quarter of
+    the rows have ended; else all of it, to take a token more."""
     if not packed:
         return cache_bytes(shape, plan, packed, plan.completion) // len(shape.layers)
     columns = -(-plan.completion // GROW) * GROW
-    every = sum(token_bytes(block, plan.precision, packed) for block in shape.layers)
-    return round(KEPT * plan.rows * plan.parts * columns * every)
+    largest = max(token_bytes(block, plan.precision, packed) for block in shape.layers)
+    return round(KEPT * plan.rows * plan.parts * columns * largest)
 
 
 def _step_bytes(shape: ModelShape, plan: Plan, rows: int) -> int:

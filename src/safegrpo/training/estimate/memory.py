@@ -63,12 +63,19 @@ def training_rows(shape: ModelShape, plan: Plan) -> Rows:
     )
 
 
-def _image_bytes(shape: ModelShape, plan: Plan) -> int:
-    """Pixels of a generation's prompts, in float32, each prompt's once and once more for each of
-    its completions: TRL lays all rows' behind each other, on the GPU, until all are trained on."""
+def _images(shape: ModelShape, plan: Plan) -> list[Item]:
+    """Pixels, in float32: each prompt's, and for scoring (and transformers' generation) once more
+    for each completion, since TRL lays all rows' behind each other. They are in main memory
+    afterwards, but for those of the rows that are trained on."""
     rows = plan.rows * plan.parts
-    copies = rows + -(-rows // plan.group)
-    return round(copies * plan.prompts.most_images * shape.merge) * 4 * shape.pixels
+    one = round(plan.prompts.most_images * shape.merge) * 4 * shape.pixels
+    padded = plan.generator == "transformers" and not packs_sampling(shape, plan)
+    laid_out: tuple[Phase, ...] = ("generating", "scoring") if padded else ("scoring",)
+    return [
+        Item("images of the prompts", -(-rows // plan.group) * one, ("generating", "scoring")),
+        Item("images of all completions", rows * one, laid_out),
+        Item("images of a part", plan.rows * one, ("training",)),
+    ]
 
 
 def memory(shape: ModelShape, plan: Plan, gpu_bytes: float | None = None) -> Memory:
@@ -83,7 +90,7 @@ def memory(shape: ModelShape, plan: Plan, gpu_bytes: float | None = None) -> Mem
         Item("reference model", held.reference, PHASES),
         Item("gradients between processes", held.moving, waiting),
         Item("weights gathered for a pass", held.gathered, PHASES),
-        Item("images", _image_bytes(shape, plan), PHASES),
+        *_images(shape, plan),
         Item("reference gathered for a pass", held.gathered_reference, ("scoring",)),
         Item("activations kept", work.kept, ("training",)),
         Item("activations at work", work.working, ("training",)),

@@ -89,9 +89,8 @@ def _kept(shape: ModelShape, plan: Plan, rows: Rows) -> tuple[int, int]:
     last = shape.width * (states + tokens * (WIDE + (s if adapters is not None else 2 * s)))
     patches = round(rows.image_tokens * shape.merge)
     seen: list[int] = []
-    if plan.trains_vision or (shape.hooked and plan.checkpointing and adapters is not None):
-        seen = [vision_bytes(b, patches, precision, plan.trains_vision) for b in shape.vision]
     if plan.trains_vision:
+        seen = [vision_bytes(block, patches, precision) for block in shape.vision]
         last += patches * WIDE * shape.pixels
         last += projector_bytes(shape.projector, rows.image_tokens, precision)
         if not plan.checkpointing:

@@ -84,9 +84,7 @@ class ModelShape:
     own), vision and merger, each with what it holds alone. `merge` is the number of image patches
     behind one image token, `pixels` the numbers a patch comes as; `projector` are the merger's
     linear layers, which work on image tokens.
-    `packs` is whether it takes shared-prefix rows, or why not. `hooked`: adapters with gradient
-    checkpointing have gradients run through the frozen vision tower too, since transformers marks
-    the outputs of all input embeddings as needing them, the tower's included.
+    `packs` is None if it takes shared-prefix rows, else why not.
     """
 
     kind: str
@@ -99,7 +97,6 @@ class ModelShape:
     pixels: int
     projector: tuple[Linear, ...]
     packs: str | None
-    hooked: bool
     adapters: tuple[Linear, ...]
     experts: bool
 
@@ -155,7 +152,6 @@ def model_shape(config: Any, lora: LoraConfig | None = None) -> ModelShape:
         pixels=_numbers_of_a_patch(config.vision_config),
         projector=tuple(_projector(towers)),
         packs=packs,
-        hooked=_is_hooked(model, towers),
         adapters=adapters,
         experts=bool(getattr(text, "num_experts", None) or getattr(text, "num_local_experts", 0)),
     )
@@ -285,8 +281,3 @@ def _adapted(model: Any, lora: LoraConfig) -> tuple[Linear, ...]:
         Linear(name.rpartition(".")[2], modules[name].in_features, modules[name].out_features)
         for name in targets
     )
-
-
-def _is_hooked(model: Any, towers: dict[str, nn.Module]) -> bool:
-    model.enable_input_require_grads()
-    return any(m._forward_hooks for tower in towers.values() for m in tower.modules())
