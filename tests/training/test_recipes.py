@@ -19,7 +19,7 @@ from safegrpo.cli import parser as safegrpo_parser
 from safegrpo.errors import ConfigError
 from safegrpo.training.config import load_recipe
 from safegrpo.training.grpo_options import _CHOICES, grpo_config, notices
-from safegrpo.training.trainer import name_own_layers
+from safegrpo.training.sharding import name_own_layers
 from tests.shared_prefix.tiny import MAKES, build
 
 ROOT = Path(__file__).resolve().parents[2]

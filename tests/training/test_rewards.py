@@ -156,3 +156,25 @@ def test_an_answer_given_to_anything_pays_nothing(tokenizer):
     assert behavior(completion_ids=ids, **rows) == [0.0] * 3
     _, behavior = SafetyReward(tokenizer, "paper").functions()
     assert behavior(completion_ids=ids, **rows) == [1.0] * 3
+
+
+def test_an_answer_given_to_anything_is_seen_whichever_process_it_came_from(tokenizer):
+    answer = "It is a red thing and you should look at it."
+    ids = [tokenizer(GOOD.format("safe", answer))["input_ids"]] * 2
+    asked = (["boil eggs", "paint walls"], ["read maps", "mend socks"])
+    parts = []
+
+    def rewarded(process: int, gather) -> list[float]:
+        rows = columns(question=asked[process], answer=[None] * 2)
+        rows |= {name: ["safe"] * 2 for name in ("image_tag", "text_tag", "combine_tag")}
+        reward = SafetyReward(tokenizer, gather=gather, process=process)
+        return reward.functions()[1](completion_ids=list(ids), **rows)
+
+    def alone(given):
+        parts.extend(given)
+        return given
+
+    assert rewarded(0, alone) == [1.0] * 2
+    rewarded(0, alone)  # not before it has been seen elsewhere too
+    first, _ = parts
+    assert rewarded(1, lambda given: [first, *given]) == [0.0] * 2

@@ -25,6 +25,7 @@ KINDS = {
     "fsdp-dense": {"fsdp": True, "shared": False},
     "fsdp-lora": {"fsdp": True, "lora": True},
     "fsdp-frozen": {"fsdp": True, "freeze": True},
+    "fsdp-untied": {"fsdp": True, "untied": True},
     "zero2-shared": {"zero": 2},
     "zero3-shared": {"zero": 3, "checkpointing": True},
     "zero3-dense": {"zero": 3, "shared": False},

@@ -69,6 +69,7 @@ class Engine:
         self.mode, self.said, self._processor = mode, [], processor
         self.spell_out = spell_out
         self.model = torch.nn.Linear(2, 2)
+        self.enable_sleep_mode = self._llm_weights_sleeping = False
         engine = SimpleNamespace(reset_encoder_cache=lambda: self.said.append("forget"))
         self.llm = SimpleNamespace(llm_engine=engine)
         self.accelerator = SimpleNamespace(is_main_process=True)
@@ -150,6 +151,16 @@ def test_images_are_forgotten_after_new_weights_and_only_then(processor):
     for step in (0, 0, 1):
         found.complete(prompts, step, 1)
     assert engine.said == ["sync", "forget", "sync", "forget"]
+
+
+def test_weights_that_sleep_are_sent_anew(processor):
+    """TRL would wake and send them itself, and neither keep the base nor forget the images."""
+    engine = Engine(processor)
+    found, prompts = rollouts(processor, engine)
+    found.complete(prompts, 0, 1)
+    engine.enable_sleep_mode = engine._llm_weights_sleeping = True
+    found.complete(prompts, 0, 1)
+    assert engine.said == ["sync", "forget"] * 2
 
 
 @pytest.mark.parametrize("main", [True, False])

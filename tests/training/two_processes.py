@@ -33,6 +33,7 @@ class Options:
     zero: int = 0
     lora: bool = False
     freeze: bool = False
+    untied: bool = False
     checkpointing: bool = False
     images: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 2)
 
@@ -108,6 +109,8 @@ def main(folder: str, accumulation: str, given: str) -> None:
         zero_on_cpu(args)
     processor = load_processor(SHIPPED)
     model = load_model(SHIPPED, dtype="float32")
+    if options.untied:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     if options.freeze:
         freeze_vision(model)
     rows = [pair(i, images=n) for i, n in enumerate(options.images)]

@@ -6,6 +6,7 @@ so, and the plain way is gone from then on.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
@@ -16,6 +17,8 @@ import torch
 from safegrpo.shared_prefix.check import sampling_error, tolerance
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, Group
 from safegrpo.shared_prefix.sampling import Sampled, sample
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("text", "images")
 CHECKED_ROWS = 16
@@ -75,6 +78,9 @@ class Trust:
         except Exception as failure:  # whatever a model that it was not made for does with it
             reason = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
             error = math.inf
+            if self._agree is not list:
+                # Where a model is sharded the others now wait elsewhere: let it be known here.
+                logger.warning("shared prefix, in this process: %s", reason)
         worst, *seen = self._agree([error, *(float(kind in kinds) for kind in KINDS)])
         if not worst <= tolerance(model):
             said = f"on the first batch its log-probabilities are wrong by {worst:.2g} on average"

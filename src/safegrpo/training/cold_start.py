@@ -213,6 +213,8 @@ def cold_start(
             bf16=args.bf16,
             fp16=args.fp16,
             gradient_checkpointing=args.gradient_checkpointing,
+            # One process may have rows without images where another's vision tower trains.
+            ddp_find_unused_parameters=True,
             save_strategy="no",
             logging_strategy="no",
             report_to="none",

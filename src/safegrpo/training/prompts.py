@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from safegrpo.errors import ModelError
 from safegrpo.shared_prefix.layout import TOKEN_INPUTS, followed_inputs, joined, prompt_inputs
 
 
@@ -72,6 +73,14 @@ def joined_inputs(rows: Sequence[PreparedPrompt]) -> dict[str, torch.Tensor]:
     """What the processor would have made of all rows at once, ids and mask left out: image data
     one behind the other, token inputs (B, P) padded on the left. Raises ModelError as `joined`."""
     longest = max(len(row.ids) for row in rows)
+    by_row = any(
+        "pixel_attention_mask" in row.inputs and "spatial_shapes" not in row.inputs for row in rows
+    )
+    if by_row and not all(row.images for row in rows):
+        raise ModelError(
+            "this model's processor lays images out by row (Idefics, SmolVLM), which leaves no "
+            "place for rows without; train on rows with images alone"
+        )
     found: dict[str, torch.Tensor] = {}
     for name in {name: None for row in rows for name in row.inputs}:
         if name in TOKEN_INPUTS:

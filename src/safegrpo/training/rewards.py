@@ -36,7 +36,9 @@ class SafetyReward:
     """Scores a batch of completions for both of TRL's reward functions.
 
     `batches` counts the batches scored: whoever records rollouts sees by it that there are new
-    ones.
+    ones. `gather` gives, of a list, the lists of all processes one behind the other, where there
+    are others, and `process` is the number of this one: one answer to everything is seen whoever
+    got it.
     """
 
     def __init__(
@@ -46,8 +48,11 @@ class SafetyReward:
         guided: bool = True,
         pays_format: bool = False,
         reason_share: float = 0.0,
+        gather: Callable[[list[Any]], list[Any]] = list,
+        process: int = 0,
     ) -> None:
         self._tokenizer = tokenizer
+        self._gather, self._process = gather, process
         self._pays_format = pays_format
         self._reason_share = reason_share
         self._rules: Rules = rules
@@ -85,17 +90,23 @@ class SafetyReward:
             self._score(self.decode(ids), target_of(columns, i))
             for i, ids in enumerate(completion_ids)
         ]
-        breakdowns = without_canned(
-            [one.breakdown for one in scored], [one.target for one in scored], self._rules
-        )
-        scored = [
-            replace(one, breakdown=breakdown)
-            for one, breakdown in zip(scored, breakdowns, strict=True)
-        ]
+        scored = self._without_canned(scored)
         self._last = (completion_ids, scored)
         self.batches += 1
         _log(scored, columns)
         return scored
+
+    def _without_canned(self, scored: list[Scored]) -> list[Scored]:
+        if self._rules == "paper":
+            return scored
+        parts = self._gather([scored])
+        before = sum(len(part) for part in parts[: self._process])
+        everyone = [one for part in parts for one in part]
+        breakdowns = without_canned(
+            [one.breakdown for one in everyone], [one.target for one in everyone], self._rules
+        )
+        own = breakdowns[before : before + len(scored)]
+        return [replace(one, breakdown=found) for one, found in zip(scored, own, strict=True)]
 
     def _score(self, response: str, target: Target) -> Scored:
         breakdown = score(

@@ -63,6 +63,7 @@ def train(
         pairs = mix_questions(pairs, questions, recipe.data.question_share, recipe.seed)
     held_out = list(eval_pairs) if eval_pairs is not None else _load(recipe, "eval")
     _check_size(pairs, args)
+    _check_hints(recipe, args)
 
     from safegrpo.models import load_processor
 
@@ -130,6 +131,16 @@ def _check_size(pairs: Sequence[TaggedPair], args: Any) -> None:
             f"prompts ({args.generation_batch_size} completions, {args.num_generations} each); "
             "lower grpo.per_device_train_batch_size, grpo.gradient_accumulation_steps or "
             "grpo.steps_per_generation"
+        )
+
+
+def _check_hints(recipe: Recipe, args: Any) -> None:
+    at_once = args.per_device_train_batch_size * args.steps_per_generation
+    if recipe.credit.hints and at_once % args.num_generations:
+        raise ConfigError(
+            f"credit.hints look at whole groups, but a process generates {at_once} completions at "
+            f"a time, which are no whole groups of {args.num_generations}; make "
+            "grpo.per_device_train_batch_size a multiple of grpo.num_generations"
         )
 
 

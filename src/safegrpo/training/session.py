@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from rich.console import Console
 from transformers import PrinterCallback
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.errors import MissingDependencyError, ModelError
+from safegrpo.errors import ConfigError, MissingDependencyError, ModelError, SafeGRPOError
 from safegrpo.evaluation.measure import ask_items, item_of
 from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.models import load_model
@@ -53,6 +54,7 @@ from safegrpo.training.run_folder import (
     write_manifest,
 )
 from safegrpo.training.sampling import Order, balanced_order
+from safegrpo.training.sharding import check_saves_whole, divided_launch
 from safegrpo.training.trainer import SafeGRPOTrainer
 
 
@@ -100,9 +102,12 @@ class Session:
             self._guided,
             pays_format=self.recipe.credit.format_weight > 0,
             reason_share=self.recipe.credit.reason_share,
+            gather=gather_object if self.args.world_size > 1 else list,
+            process=self.args.process_index,
         )
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
+        check_saves_whole(trainer)
         if checkpoint is not None:
             check_fits(checkpoint[0], trainer)
             seed_new_process(checkpoint[0], self.args, checkpoint[1])
@@ -145,7 +150,10 @@ class Session:
         with self.args.main_process_first(desc="run folder"):
             if self.args.process_index == 0:
                 return open_run(self.run_dir, self.recipe, data, split_of(self.args), resume)
-            return read_manifest(self.run_dir) or {}
+            manifest = read_manifest(self.run_dir) or {}
+        if "finished" in manifest and not resume:  # the main process has said so
+            raise ConfigError(f"{self.run_dir} is not empty")
+        return manifest
 
     def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
         said = manifest["finished"]
@@ -157,6 +165,11 @@ class Session:
         """The model folder or name that GRPO starts from, after the cold start if there is one."""
         path, config = Path(self._origin), self.recipe.cold_start
         if config is not None and not path.is_dir():
+            if divided_launch():
+                raise ConfigError(
+                    "cold_start trains a model that is not divided: make it under one process or "
+                    f"DDP, then set model: {path} and cold_start: null"
+                )
             self.console.print(f"cold start: {config.steps} supervised steps on the format")
             cold_start(self.recipe, self.pairs, self.processor, self.guide, path, self.args)
         card = path / CARD_FILE
@@ -211,6 +224,8 @@ class Session:
                 order=self._order(),
                 shared_prefix=self.recipe.shared_prefix,
             )
+        except SafeGRPOError:
+            raise
         except ImportError as error:  # vLLM, DeepSpeed, …: asked for in the recipe, not installed
             raise MissingDependencyError(f"TRL: {' '.join(str(error).split())}") from error
         except ValueError as error:

@@ -30,6 +30,7 @@ from safegrpo.training.prompts import (
     prepare_prompts,
 )
 from safegrpo.training.sampling import EpochSampler, Order
+from safegrpo.training.sharding import check_head, name_own_layers
 from safegrpo.training.shared import (
     Scores,
     SharedPrefix,
@@ -93,6 +94,8 @@ class SafeGRPOTrainer(GRPOTrainer):
         self.log_multimodal = False
         self.idle = self._idle_image()
         self.shared = self._share_prefix() if shared_prefix else None
+        if self.shared is None or not self.shared.scoring.kept:
+            check_head(self)
 
     @property
     def _sharded(self) -> bool:
@@ -239,10 +242,11 @@ class SafeGRPOTrainer(GRPOTrainer):
         """Replace completions of all-wrong groups by ones that begin with the right tag."""
         rows = self._batch_rows
         prefixes = hinted_prefixes(completion_ids, rows, self._tokenizer, self.credit.hints)
-        self._metrics["train"]["hinted"].append(len(prefixes) / len(rows))
+        counts = self.accelerator.gather(torch.tensor([len(prefixes)], device=self.args.device))
+        share = counts.sum().item() / (len(counts) * len(rows))
+        self._metrics["train"]["hinted"].append(share)
         # Under sharding every process must generate as often as the others.
-        most = self.accelerator.gather(torch.tensor([len(prefixes)], device=self.args.device))
-        if int(most.max()) == 0:
+        if int(counts.max()) == 0:
             return
         chosen = sorted(prefixes) or [0]
         prompts = [self._prompts[i] for i in chosen]
@@ -287,6 +291,8 @@ class SafeGRPOTrainer(GRPOTrainer):
             )
             if found is not None:
                 return found[0], found[1] if compute_entropy else None, None
+        if torch.is_grad_enabled():
+            check_head(self)
         logps: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
         logps = super()._get_per_token_logps_and_entropies(
             lambda **given: padded_pass(model, given, self.idle),
@@ -319,13 +325,3 @@ class SafeGRPOTrainer(GRPOTrainer):
         name = "reference" if model is self.ref_model else "policy"
         size = batch_size or len(input_ids)
         return self.shared.log_probs(name, model, rows, length, size, reason)
-
-
-def name_own_layers(model: Any) -> None:
-    """Name only layers that the model has as what FSDP divides it by.
-
-    Some (Gemma 3, LLaVA) name others beside them, of vision towers they might have had, and
-    accelerate ends there.
-    """
-    own = {type(module).__name__ for module in model.modules()}
-    model._no_split_modules = [name for name in model._no_split_modules or () if name in own]

@@ -77,7 +77,8 @@ class VLLMRollouts:
 
         Raises ModelError if vLLM read a prompt otherwise than the trainer, or does not forget.
         """
-        if step != self._step:
+        # Weights that sleep TRL would wake and send by itself, and not as `sync` does.
+        if step != self._step or self._asleep:
             self.sync()
             self._step = step
         spelled_out = [prompt.ids.tolist() for prompt in prompts]
@@ -93,6 +94,11 @@ class VLLMRollouts:
             _check_read(read, spelled_out)
         # Of each token the likeliest few are given, the sampled one first.
         return completions, [[first for first, *_ in row] for row in log_probs]
+
+    @property
+    def _asleep(self) -> bool:
+        generation = self._generation
+        return bool(generation.enable_sleep_mode and generation._llm_weights_sleeping)
 
     def sync(self) -> None:
         """Give vLLM the trainer's weights; every process calls it."""
