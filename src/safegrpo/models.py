@@ -60,13 +60,27 @@ _IMAGE_ONLY = {
 _STOCK_NAME = {cls.__name__: cls.__mro__[1].__name__ for cls in _IMAGE_ONLY.values()}
 
 
+_APART = "lora_adapter"
+
+
+def check_merged(name_or_path: str | Path) -> None:
+    """ModelError for what verl's merger leaves of adapters: the untrained model, they beside it."""
+    if (Path(name_or_path) / _APART / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f'"{name_or_path}" holds the model before training; what it learned is beside it in '
+            f"{_APART}/. Merge the two first: docs/verl.md, Afterwards"
+        )
+
+
 def model_type(name_or_path: str | Path) -> str:
     """The architecture that a model directory or hub name declares.
 
     Raises:
         InputFileError: it is neither a directory nor could a hub be asked for it.
-        ModelError: it is no vision-language model that transformers can load.
+        ModelError: it is no vision-language model that transformers can load, or not all of one
+            (`check_merged`).
     """
+    check_merged(name_or_path)
     path = Path(name_or_path)
     if path.exists() and not (path / "config.json").is_file():
         raise ModelError(f'"{name_or_path}" is no model directory: it holds no config.json')

@@ -4,11 +4,13 @@ import importlib.util
 import subprocess
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from safegrpo.errors import ConfigError
-from safegrpo.export.easyr1 import check, config
+from safegrpo.export.easyr1 import check, config, run_script
+from safegrpo.export.rewards import compute_scores
 from safegrpo.export.rows import ground_truth
 from safegrpo.export.settings import Cluster, Exported, settings_of
 from safegrpo.training.config import flatten, load_recipe
@@ -36,7 +38,7 @@ KNOWN = {
     "worker.actor.fsdp": "enable_full_shard torch_dtype",
     "worker.actor.offload": "offload_params offload_optimizer",
     "worker.rollout": """n temperature top_p top_k seed gpu_memory_utilization
-        tensor_parallel_size enforce_eager""",
+        tensor_parallel_size enforce_eager max_num_batched_tokens""",
     "worker.rollout.val_override_config": "temperature top_p n",
     "worker.ref.fsdp": "enable_full_shard enable_cpu_offload",
     "worker.ref.offload": "offload_params",
@@ -113,6 +115,7 @@ def test_adapters_are_frozen_in_the_vision_tower() -> None:
         ("grpo.multi_objective_aggregation=normalize_then_sum", "grpo.multi_objective_aggregation"),
         ("grpo.scale_rewards=none", "grpo.scale_rewards"),
         ("grpo.loss_type=dr_grpo", "grpo.loss_type"),
+        ("grpo.loss_type=grpo", "grpo.loss_type"),
         ("grpo.entropy_coef=0.1", "grpo.entropy_coef"),
         ("grpo.report_to=trackio", "grpo.report_to"),
     ],
@@ -130,19 +133,37 @@ def test_a_recipe_cannot_ask_easyr1_for_a_secret() -> None:
 def test_the_folder_holds_what_easyr1_is_started_with(exported, tmp_path) -> None:
     folder = exported(engine="easyr1")
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("config.yaml", "export.json", "reward.py", "run.sh", "train.parquet"),
+        *("config.yaml", "export.json", "one_row.parquet", "reward.py", "run.sh", "train.parquet"),
     ]
     assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["n_gpus_per_node"] == 2
     words = words_of(folder / "run.sh", "trainer.nnodes=2", folder=tmp_path)
     assert words[:3] == ["-m", "verl.trainer.main", f"config={folder}/config.yaml"]
     assert f"data.train_files={folder}/train.parquet" in words
+    assert f"data.val_files={folder}/one_row.parquet" in words
     assert words[-1] == "trainer.nnodes=2"
 
 
-def test_a_path_that_easyr1_would_misread_is_refused(exported, tmp_path) -> None:
+def test_at_the_end_easyr1_measures_one_row_where_none_are_held_out(exported, tagged) -> None:
     folder = exported(engine="easyr1")
-    folder.rename(tmp_path / "a@b")
-    done = subprocess.run([tmp_path / "a@b" / "run.sh"], capture_output=True, text=True)
+    (row,) = pq.read_table(folder / "one_row.parquet").to_pylist()
+    assert row["images"] == []  # the shortest: EasyR1 may leave out long ones
+    exported("--eval", tagged, "--eval-split", "test", engine="easyr1")
+    assert not (folder / "one_row.parquet").exists()
+
+
+def test_vllm_has_room_for_the_longest_row() -> None:
+    key = "worker.rollout.max_num_batched_tokens"
+    assert made("qwen3_vl_4b_paper.yaml")[key] == 8192  # EasyR1's own
+    longer = ("grpo.max_completion_length=8192", "grpo.vllm_max_model_length=10240")
+    assert made("qwen3_vl_4b_paper.yaml", *longer)[key] == 10240
+
+
+@pytest.mark.parametrize("name", ["a@b", "a${oc.env:HOME}b", "a #b", "a: b", "a\nb"])
+def test_a_path_that_easyr1_would_misread_is_refused(tmp_path, name) -> None:
+    (tmp_path / name).mkdir()
+    path = tmp_path / name / "run.sh"
+    path.write_text(run_script(DATA))
+    done = subprocess.run(["bash", path], capture_output=True, text=True)
     assert done.returncode == 2
     assert "move this folder" in done.stderr
 
@@ -157,3 +178,12 @@ def test_its_reward_file_loads_as_easyr1_loads_it(exported) -> None:
     inputs = [{"response": RESPONSES[2], "response_length": 9, "ground_truth": truth}]
     (found,) = module.compute_score(inputs, rules="paper", mode="guided")
     assert found["overall"] == 1.0
+
+
+def test_tags_that_a_row_has_not_reach_no_mean() -> None:
+    # EasyR1 takes the mean of each number over a batch, and NaN would be all of it.
+    rows = [pair(0, 0, SAFE), pair(1, 0, None)]
+    inputs = [{"response": RESPONSES[2], "ground_truth": ground_truth(row)} for row in rows]
+    tagged, question = compute_scores(inputs, rules="paper")
+    assert tagged["tag"] == 1.0
+    assert tagged.keys() - question.keys() == {"tag"}

@@ -4,6 +4,10 @@ Needs verl; `make verl-test` sets up an environment with it, on the CPU and with
 """
 
 import asyncio
+import json
+import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -26,14 +30,16 @@ from verl.trainer.ppo.reward import load_reward_manager  # noqa: E402
 from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn  # noqa: E402
 
 from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image  # noqa: E402
+from safegrpo.errors import ModelError  # noqa: E402
 from safegrpo.export.rows import write_rows  # noqa: E402
 from safegrpo.export.verl import PROCESSORS, REWARD_FILE  # noqa: E402
 from safegrpo.microcosm import SHIPPED  # noqa: E402
-from safegrpo.models import load_processor  # noqa: E402
+from safegrpo.models import load_model, load_processor  # noqa: E402
 from safegrpo.reward import Target, score  # noqa: E402
 from safegrpo.thinking import GUIDE, guided_prompt  # noqa: E402
 
 from .conftest import RESPONSES  # noqa: E402
+from .test_afterwards import adapted, merge_as_documented  # noqa: E402
 
 PACKAGE = Path(verl.__file__).parent
 SOURCES = {path: path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
@@ -270,3 +276,28 @@ def test_verl_bans_sampled_placeholders_by_itself() -> None:
 def test_the_processors_are_those_that_verl_knows() -> None:
     text = SOURCES[PACKAGE / "utils" / "tokenizer" / "tokenizer.py"]
     assert all(f'case "{name}"' in text for name in PROCESSORS)
+
+
+def test_the_documented_step_merges_what_verls_merger_leaves(tmp_path, monkeypatch) -> None:
+    model = adapted(load_model(SHIPPED, dtype="float32")).eval()
+    actor = tmp_path / "actor"  # a checkpoint of one process, as verl writes it
+    shutil.copytree(SHIPPED, actor / "huggingface", ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(model.state_dict(), actor / "model_world_size_1_rank_0.pt")
+    for name, content in (
+        ("fsdp_config.json", {"FSDP_version": 2, "world_size": 1}),
+        ("lora_train_meta.json", {"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM"}),
+    ):
+        (actor / name).write_text(json.dumps(content))
+    words = ["merge", "--backend", "fsdp", "--local_dir", actor, "--target_dir", "merged"]
+    command = [sys.executable, "-m", "verl.model_merger", *words]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(ModelError, match="the model before training"):
+        load_model(tmp_path / "merged")
+    trained = load_model(merge_as_documented(tmp_path, SHIPPED, monkeypatch), dtype="float32")
+    ids = torch.arange(5, 30)[None]
+    with torch.no_grad():
+        wanted, found = model(input_ids=ids).logits, trained(input_ids=ids).logits
+        with model.disable_adapter():
+            base = model(input_ids=ids).logits
+    # Adapters come in 16 bits from the merger.
+    assert (found - wanted).abs().max() < 0.05 * (base - wanted).abs().max()

@@ -144,7 +144,16 @@ def test_weights_and_format_reach_the_reward() -> None:
         ({"grpo": {"min_p": 0.1}}, "grpo.min_p"),
         ({"grpo": {"generation_kwargs": {"typical_p": 1}}}, "grpo.generation_kwargs"),
         ({"grpo": {"num_train_epochs": 1.5}}, "grpo.num_train_epochs"),
-        ({"grpo": {"delta": 0.9}}, "grpo.delta"),
+        ({"lora": {"target_modules": []}}, "lora.target_modules"),
+        ({"grpo": {**SIZES, "generation_batch_size": 1024}}, "grpo.generation_batch_size"),
+        ({"grpo": {"weight_decay": -0.1}}, "grpo.weight_decay"),
+        ({"grpo": {"adam_beta1": -0.1}}, "grpo.adam_beta1"),
+        ({"grpo": {"adam_beta2": 1.0}}, "grpo.adam_beta2"),
+        ({"grpo": {"delta": 1.2, "epsilon_high": 0.28}}, "grpo.delta"),
+        ({"grpo": {"delta": 1.2}}, "grpo.delta"),  # epsilon is 0.2 above as well
+        ({"grpo": {"entropy_coef": 0.1, "loss_type": "grpo"}}, "grpo.entropy_coef"),
+        ({"grpo": {"entropy_coef": 0.1, "loss_type": "dr_grpo"}}, "grpo.entropy_coef"),
+        ({"grpo": {"chat_template_kwargs": {"größe": 1}}}, "grpo.chat_template_kwargs"),
         ({"grpo": {**SIZES, "max_steps": 5}}, "grpo.max_steps"),
         ({"grpo": {"report_to": "carrier-pigeon"}}, "grpo.report_to"),
         ({"grpo": {"label_smoothing_factor": 0.1}}, "grpo.label_smoothing_factor"),
@@ -154,6 +163,26 @@ def test_what_cannot_be_had_is_an_error_that_names_the_key(changes, key) -> None
     grpo = {"lr_scheduler_type": "constant", **changes.pop("grpo", {})}
     with pytest.raises(ConfigError, match=f'"{key}"'):
         settings(grpo, **changes)
+
+
+@pytest.mark.parametrize("norm", [0, -1.0])
+def test_no_clipping_in_transformers_is_none_there(norm) -> None:
+    # To the engines 0 is a bound, and every gradient would become 0.
+    assert settings({"max_grad_norm": norm}).max_grad_norm > 1e8
+
+
+def test_an_entropy_bonus_goes_with_a_mean_over_tokens() -> None:
+    assert settings({"entropy_coef": 0.1, "loss_type": "dapo"}).entropy == 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"grpo": {"bf16": False}}, "grpo.bf16"), ({"dtype": "bfloat16", "lora": {}}, "dtype")],
+)
+def test_another_precision_than_theirs_is_said(changes, named) -> None:
+    (line,) = (line for line in settings(**changes).notices if "arithmetic in bfloat16" in line)
+    assert line.startswith(f"{named} left out")
+    assert not any("grpo.bf16" in line for line in settings({"bf16": True}).notices[1:])
 
 
 def test_what_changes_nothing_is_said_and_no_error() -> None:

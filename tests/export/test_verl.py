@@ -1,6 +1,8 @@
 """The overrides that verl is started with; docs/verl.md compares them with the published script."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,7 @@ def test_no_reference_model_without_a_penalty() -> None:
         ([0.5, "a"], "[0.5,a]"),
         ("Qwen/Qwen3-VL-4B-Thinking", "Qwen/Qwen3-VL-4B-Thinking"),
         ("null", "'null'"),
+        ("modèle", "'modèle'"),  # Hydra knows a word without quotes by plain letters alone
         ("it's ${x}", "'it\\'s \\${x}'"),
         (Beside("a.parquet"), "'$here/a.parquet'"),
     ],
@@ -270,6 +273,30 @@ def test_run_sh_may_lie_in_a_folder_with_odd_signs(tmp_path) -> None:
     path = script(tmp_path / "it's $HOME, here")
     words = words_of(path, folder=tmp_path)
     assert f"data.train_files='{tmp_path}/it\\'s $HOME, here/train.parquet'" in words
+
+
+@pytest.mark.parametrize("name", ["a${oc.env:HOME}b", "a\\'b"])
+def test_run_sh_says_that_hydra_would_misread_its_folder(tmp_path, name) -> None:
+    done = subprocess.run([script(tmp_path / name)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and "move this folder" in done.stderr
+
+
+def test_run_sh_finds_its_folder_where_cd_looks_elsewhere_and_speaks(tmp_path) -> None:
+    path = script(tmp_path / "out")
+    stub = tmp_path / "python-stub"
+    stub.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    stub.chmod(0o755)
+    (tmp_path / "else" / "out").mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", f"out/{path.name}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": str(stub), "CDPATH": str(tmp_path / "else")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"data.train_files='{tmp_path}/out/train.parquet'" in done.stdout.splitlines()
 
 
 def test_no_word_of_a_recipe_is_run_by_the_shell(tmp_path) -> None:

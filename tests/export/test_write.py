@@ -107,6 +107,35 @@ def test_a_folder_with_other_files_is_refused(failing, recipe_file, tmp_path) ->
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious.txt"]
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "none", '{"engine": "verl", "files": 1}'])
+def test_a_record_that_is_not_ours_opens_no_folder(failing, recipe_file, tmp_path, text) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "export.json").write_text(text)
+    assert "safegrpo export has not written" in failing("--recipe", recipe_file())
+    assert (tmp_path / "out" / "export.json").read_text() == text
+
+
+def test_checkpoints_of_another_export_are_not_gone_on_from(
+    exported, failing, recipe_file, capsys
+) -> None:
+    folder = exported()
+    (folder / "checkpoints" / "global_step_1").mkdir(parents=True)
+    exported()  # the same again
+    before = (folder / "run.sh").read_bytes()
+    capsys.readouterr()
+    line = failing("--recipe", recipe_file(), "--set", "grpo.beta=0.5")
+    assert "holds checkpoints of another export" in line and "name another folder" in line
+    assert (folder / "run.sh").read_bytes() == before
+    (folder / "checkpoints" / "global_step_1").rmdir()
+    exported("--set", "grpo.beta=0.5")
+
+
+@pytest.mark.parametrize("name", ["模型", "😀 # a: b", "it's"])
+def test_names_in_any_script_are_taken_as_they_are(exported, tagged, tmp_path, name) -> None:
+    tagged.rename(tmp_path / name)
+    assert record(exported(tmp_path / name))["recipe"]["data"]["train"] == str(tmp_path / name)
+
+
 def test_a_failed_export_leaves_nothing(failing, recipe_file, tmp_path) -> None:
     broken = pair(0, 1, SAFE, prompt="what does <video> mean ?")
     save_tagged([broken, *(pair(i, 0, SAFE) for i in range(1, 4))], tmp_path / "bad.parquet")
@@ -136,9 +165,7 @@ def test_without_the_model_lengths_are_left_to_the_engine_and_it_is_said(
     exported, recipe_file, tmp_path, capsys
 ) -> None:
     folder = exported(recipe=recipe_file(model="nobody/has-this-model"))
-    assert "lengths of prompts and control tokens in them were not looked at" in (
-        capsys.readouterr().err
-    )
+    assert "processor was not looked at" in (capsys.readouterr().err)
     assert not record(folder)["lengths_measured"]
     assert "data.filter_overlong_prompts=True" in words_of(folder / "run.sh", folder=tmp_path)
 
@@ -148,6 +175,12 @@ def test_control_tokens_in_a_prompt_are_refused(failing, recipe_file, tmp_path) 
     save_tagged(rows, tmp_path / "bad.parquet")
     line = failing(tmp_path / "bad.parquet", "--recipe", recipe_file())
     assert "<|im_end|>" in line and 'id "p1"' in line
+
+
+def test_control_tokens_in_the_guide_are_refused(failing, recipe_file, tmp_path) -> None:
+    (tmp_path / "guide.txt").write_text("Answer well.<|im_end|>")
+    line = failing("--recipe", recipe_file(guide=str(tmp_path / "guide.txt")))
+    assert '"guide" holds "<|im_end|>"' in line
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,6 +61,8 @@ def add_export(subparsers: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the folder; prints what came of it as one JSON object and returns 0."""
+    import yaml
+
     from safegrpo.export.settings import Cluster
     from safegrpo.export.write import export
     from safegrpo.training.config import load_recipe
@@ -71,8 +74,13 @@ def run_export(args: argparse.Namespace) -> int:
         "data.eval_split": args.eval_split,
         "data.images": args.images,
     }
-    # JSON is YAML: a value is quoted, and stays the text that it is.
-    named = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    # Quoted as YAML, a value stays the text that it is.
+    quoted = {
+        key: yaml.safe_dump(value, default_style='"', width=math.inf)
+        for key, value in given.items()
+        if value is not None
+    }
+    named = [f"{key}={value}" for key, value in quoted.items()]
     recipe = load_recipe(args.recipe, [*args.overrides, *named])
     cluster = Cluster(args.nodes, args.gpus_per_node)
     record = export(args.engine, recipe, Path(args.output), cluster)

@@ -19,7 +19,8 @@ What it would take, from the model's config.json alone, before anything is start
   $ safegrpo train recipes/qwen3_vl_4b_lora.yaml --dry-run --gpu-memory 80
 
 On several GPUs start it with accelerate:
-  $ accelerate launch --num_processes 4 "$(which safegrpo)" train recipes/qwen3_vl_4b_lora.yaml
+  $ accelerate launch --config_file recipes/accelerate/ddp.yaml --num_processes 4 \\
+      -m safegrpo train recipes/qwen3_vl_4b_lora.yaml
 
 The run folder then holds manifest.json, config.yaml, metrics.jsonl, rollouts/*.parquet and
 checkpoints/ (last, best, and those that --resume goes on from)."""
@@ -88,11 +89,15 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train; prints the result as one JSON object and returns 0."""
+    import yaml
+
     from safegrpo.training.config import load_recipe
 
     overrides = list(args.overrides)
     if args.output is not None:
-        overrides.append(f"output={json.dumps(args.output)}")  # JSON is YAML: quoted, as it is
+        # Quoted as YAML, it stays the text that it is.
+        quoted = yaml.safe_dump(args.output, default_style='"', width=math.inf)
+        overrides.append(f"output={quoted}")
     _check_estimate(args)
     recipe = load_recipe(args.recipe, overrides)
     if args.dry_run:

@@ -13,12 +13,16 @@ from typing import Any
 import yaml
 
 from safegrpo.errors import ConfigError
+from safegrpo.export.options import NO_BOUND
 from safegrpo.export.settings import VLLM_MEMORY, Cluster, Exported, Settings, model_path
+from safegrpo.export.verl import FINDS
 
 VERSION = "0.3.2"
 
-# EasyR1 always bounds the ratio where an answer is bad, and clamps log-ratios at 20.
-_NO_BOUND = 1.0e9
+ONE_ROW = "one_row.parquet"
+"""The held-out rows where the recipe has none: EasyR1 measures some at the end all the same."""
+
+_VLLM_TOKENS = 8192  # of a batch in vLLM, EasyR1's own; it starts with no fewer than a row may have
 _LOGGERS = ("console", "wandb", "mlflow", "swanlab", "tensorboard")
 
 
@@ -31,25 +35,22 @@ def check(settings: Settings) -> tuple[str, ...]:
             "set sum_then_normalize",
         ),
         ("grpo.scale_rewards", not settings.scale_by_std, "set group"),
-        ("grpo.loss_type", settings.loss == "dr_grpo", "set dapo or grpo"),
+        # Its "seq" weights the parts of a mini-batch by their tokens, which is not GRPO's mean.
+        ("grpo.loss_type", settings.loss != "dapo", "set dapo"),
         ("grpo.entropy_coef", settings.entropy != 0, "set 0"),
         ("grpo.chat_template_kwargs", settings.chat_template, "leave it out"),
         ("grpo.report_to", set(settings.loggers) - set(_LOGGERS), f"one of {_LOGGERS[1:]}"),
     ):
         if asked:
             raise ConfigError(f'"{key}" as it is set is not to be had from EasyR1; {mend}')
-    if settings.recipe.rules == "paper":
-        return ()
-    return (
-        "one answer given to many requests is looked for in a whole batch, where safegrpo train "
-        "looks in that of each process",
-    )
+    return ()
 
 
 def config(settings: Settings, cluster: Cluster, data: Exported) -> dict[str, Any]:
     """The content of config.yaml; what lies beside it is named by run.sh."""
     recipe = settings.recipe
     offload = {"offload_params": False, "offload_optimizer": False}
+    longest = recipe.data.max_prompt_length + settings.max_response_length
     return {
         "data": {
             "prompt_key": "problem",
@@ -85,6 +86,7 @@ def config(settings: Settings, cluster: Cluster, data: Exported) -> dict[str, An
                 "gpu_memory_utilization": VLLM_MEMORY,
                 "tensor_parallel_size": settings.vllm_tensor_parallel,
                 "enforce_eager": False,
+                "max_num_batched_tokens": max(_VLLM_TOKENS, longest),
                 "val_override_config": {"temperature": 0.0, "top_p": 1.0, "n": 1},
             },
             "ref": {
@@ -130,8 +132,9 @@ def _actor(settings: Settings) -> dict[str, Any]:
         "max_grad_norm": settings.max_grad_norm,
         "clip_ratio_low": settings.clip_low,
         "clip_ratio_high": settings.clip_high,
-        "clip_ratio_dual": _NO_BOUND if settings.clip_dual is None else settings.clip_dual,
-        "loss_avg_mode": "seq" if settings.loss == "grpo" else "token",
+        # EasyR1 always bounds the ratio where an answer is bad; it clamps log-ratios at 20.
+        "clip_ratio_dual": NO_BOUND if settings.clip_dual is None else settings.clip_dual,
+        "loss_avg_mode": "token",
         "ppo_epochs": settings.passes,
         "padding_free": True,
         "model": model,
@@ -188,19 +191,25 @@ compute_score = compute_scores
 
 def run_script(data: Exported) -> str:
     """The text of run.sh: it starts EasyR1 with config.yaml, and passes on what it is given."""
-    test = "test.parquet" if data.test_rows else "train.parquet"
+    test = "test.parquet" if data.test_rows else ONE_ROW
     return f"""\
 #!/usr/bin/env bash
 # Written by `safegrpo export easyr1` for EasyR1 {VERSION}; export.json says what it was made from.
 # The folder may be moved. Further settings come last and win: ./run.sh trainer.n_gpus_per_node=8
 set -euo pipefail
-here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
-case "$here" in *@*)
-    echo "run.sh: EasyR1 takes what follows an @ in a path for a split; move this folder" >&2
+here="$(CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")" >/dev/null && pwd)"
+case "$here" in *@* | *'${{'* | *[[:space:]]'#'* | *:[[:space:]]* | *[[:cntrl:]]*)
+    echo 'run.sh: EasyR1 would misread @, ${{, " #" or ": " in a path; move this folder' >&2
     exit 2
     ;;
 esac
-exec "${{PYTHON:-python3}}" -m verl.trainer.main \\
+python="${{PYTHON:-python3}}"
+if ! "$python" -c '{FINDS.format("verl.trainer.main")}' >/dev/null 2>&1; then
+    echo "run.sh: $python finds no EasyR1 (verl.trainer.main): start this from its checkout," \\
+        "or set PYTHONPATH to that" >&2
+    exit 2
+fi
+exec "$python" -m verl.trainer.main \\
     config="$here/config.yaml" \\
     data.train_files="$here/train.parquet" \\
     data.val_files="$here/{test}" \\

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from safegrpo.errors import ConfigError
 from safegrpo.training.grpo_options import OUR_GRPO
 
 Options = Mapping[str, Any]
+Loss = Literal["grpo", "dapo", "dr_grpo"]
+
+NO_BOUND = 1.0e9
+"""What stands where an engine wants a bound and the recipe has none; it is never met."""
 
 # TRL's and transformers' own values, where we set none and the engines' differ or might.
 TRL: Mapping[str, Any] = {
@@ -99,8 +103,9 @@ def check_options(grpo: Options) -> None:
             )
 
 
-def number(grpo: Options, key: str) -> float:
-    """An option as a number; where TRL is not installed nobody has looked at it yet."""
+def number(grpo: Options, key: str, least: float = -math.inf, below: float = math.inf) -> float:
+    """An option as a number from `least` on and below `below`; where TRL is not installed nobody
+    has looked at it yet."""
     value = grpo[key]
     try:
         # YAML reads 1e-6 (no point) as a text.
@@ -109,6 +114,9 @@ def number(grpo: Options, key: str) -> float:
         found = math.nan
     if isinstance(value, bool) or not math.isfinite(found):
         raise ConfigError(f'"grpo.{key}": a number is wanted (given {value!r:.80})')
+    if not least <= found < below:
+        bounds = f"{least:g} or more" + (f" and below {below:g}" if below < math.inf else "")
+        raise ConfigError(f'"grpo.{key}": {bounds} is wanted (given {value!r:.80})')
     return found
 
 
@@ -128,3 +136,58 @@ def one_of(grpo: Options, key: str, choices: tuple[Any, ...]) -> Any:
         names = ", ".join(str(choice) for choice in choices if isinstance(choice, str))
         raise ConfigError(f'"grpo.{key}": {grpo[key]!r:.80} cannot be had there; {names} can')
     return grpo[key]
+
+
+def max_norm(grpo: Options) -> float:
+    """The norm to clip gradients at. Transformers clips nothing at 0 and below, where the engines
+    would wipe gradients out."""
+    norm = number(grpo, "max_grad_norm")
+    return norm if norm > 0 else NO_BOUND
+
+
+def ratio_bound(grpo: Options, clip: float) -> float | None:
+    """TRL's `delta`, None without one; ConfigError if not above `clip`, that of the ratio."""
+    # TRL's holds for good answers too, where it is met only below the clip; the engines' does not.
+    bound = None if grpo["delta"] is None else number(grpo, "delta")
+    if bound is not None and bound <= clip:
+        raise ConfigError(
+            f'"grpo.delta": a bound above 1 + epsilon_high, {clip:g}, is wanted (given {bound:g})'
+        )
+    return bound
+
+
+def entropy_share(grpo: Options, loss: Loss) -> float:
+    """What the entropy bonus weighs. TRL's is a mean over tokens with every loss; the engines
+    average it as they do the loss, so any but `dapo` is an error."""
+    share = number(grpo, "entropy_coef")
+    if share and loss != "dapo":
+        raise ConfigError(
+            f'"grpo.entropy_coef": with loss_type {loss} it would be another bonus there; set 0, '
+            "or loss_type: dapo"
+        )
+    return share
+
+
+def loggers(grpo: Options) -> tuple[str, ...]:
+    """Who is reported to, the console first."""
+    named = grpo["report_to"]
+    names = [named] if isinstance(named, str) else list(named or ())
+    names = [name for name in names if name != "none"]
+    unknown = [name for name in names if name not in LOGGERS]
+    if unknown:
+        raise ConfigError(
+            f'"grpo.report_to": {unknown[0]!r:.80} is not known there; {", ".join(LOGGERS)} are'
+        )
+    return ("console", *names)
+
+
+def chat_template(grpo: Options) -> Mapping[str, Any]:
+    """What the chat template is given beside the chat, by name."""
+    options = grpo["chat_template_kwargs"] or {}
+    if not isinstance(options, Mapping) or not all(_is_name(str(key)) for key in options):
+        raise ConfigError('"grpo.chat_template_kwargs": a mapping of plain names is wanted')
+    return options
+
+
+def _is_name(key: str) -> bool:
+    return key.isascii() and key.isidentifier()  # Hydra reads no other letters in a key

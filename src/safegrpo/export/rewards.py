@@ -56,7 +56,8 @@ def compute_scores(
 ) -> list[dict[str, float]]:
     """EasyR1's reward of a batch: as `compute_score`, and the score under `overall` too.
 
-    Each input has `response` and `ground_truth`. Raises as `compute_score`.
+    Each input has `response` and `ground_truth`. `tag` is left out where a row has no tags: EasyR1
+    takes the mean of what there is. Raises as `compute_score`.
     """
     targets = [target_in(one["ground_truth"]) for one in reward_inputs]
     found = [
@@ -64,7 +65,10 @@ def compute_scores(
         for one, target in zip(reward_inputs, targets, strict=True)
     ]
     values = [_values(one, weights) for one in without_canned(found, targets, rules)]
-    return [{"overall": one["score"], **one} for one in values]
+    return [
+        {"overall": one["score"], **{k: v for k, v in one.items() if not math.isnan(v)}}
+        for one in values
+    ]
 
 
 def target_in(ground_truth: str) -> Target:

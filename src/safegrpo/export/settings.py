@@ -11,25 +11,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safegrpo.errors import ConfigError
 from safegrpo.export.options import (
-    LOGGERS,
     MACHINERY,
     REFINEMENTS,
     SCHEDULES,
     TRL,
+    Loss,
     Options,
+    chat_template,
     check_options,
+    entropy_share,
+    loggers,
+    max_norm,
     number,
     one_of,
+    ratio_bound,
     whole,
 )
 from safegrpo.training.config import LoraConfig, Recipe
 from safegrpo.training.grpo_options import OUR_GRPO
-
-Loss = Literal["grpo", "dapo", "dr_grpo"]
 
 VLLM_MEMORY = 0.6
 """The share of a GPU that vLLM takes, as published; recipes size it for TRL's trainer."""
@@ -145,6 +148,8 @@ def settings_of(recipe: Recipe, cluster: Cluster) -> Settings:
     schedule, warmup = _schedule(grpo, updates)
     scale = one_of(grpo, "scale_rewards", ("group", "none", True, False))
     epsilon = number(grpo, "epsilon")
+    clip_high = epsilon if grpo["epsilon_high"] is None else number(grpo, "epsilon_high")
+    loss: Loss = one_of(grpo, "loss_type", ("grpo", "dapo", "dr_grpo"))
     each = grpo["multi_objective_aggregation"] == "normalize_then_sum"
     return Settings(
         recipe=recipe,
@@ -162,15 +167,15 @@ def settings_of(recipe: Recipe, cluster: Cluster) -> Settings:
         learning_rate=number(grpo, "learning_rate"),
         schedule=schedule,
         warmup=warmup,
-        weight_decay=number(grpo, "weight_decay"),
-        betas=(number(grpo, "adam_beta1"), number(grpo, "adam_beta2")),
-        max_grad_norm=number(grpo, "max_grad_norm"),
+        weight_decay=number(grpo, "weight_decay", least=0),
+        betas=(number(grpo, "adam_beta1", 0, 1), number(grpo, "adam_beta2", 0, 1)),
+        max_grad_norm=max_norm(grpo),
         clip_low=epsilon,
-        clip_high=epsilon if grpo["epsilon_high"] is None else number(grpo, "epsilon_high"),
-        clip_dual=_delta(grpo),
+        clip_high=clip_high,
+        clip_dual=ratio_bound(grpo, 1 + clip_high),
         beta=number(grpo, "beta"),
-        entropy=number(grpo, "entropy_coef"),
-        loss=one_of(grpo, "loss_type", ("grpo", "dapo", "dr_grpo")),
+        entropy=entropy_share(grpo, loss),
+        loss=loss,
         # TRL reads scale_rewards only where the parts are summed first.
         scale_by_std=each or scale in ("group", True),
         each_by_itself=each,
@@ -179,11 +184,11 @@ def settings_of(recipe: Recipe, cluster: Cluster) -> Settings:
         max_batches=_max_batches(grpo, updates),
         save_every=math.ceil(recipe.checkpoint.every / updates),
         test_every=math.ceil(recipe.evaluate.every / updates) if recipe.data.eval else 0,
-        loggers=_loggers(grpo),
+        loggers=loggers(grpo),
         shuffle=bool(grpo["shuffle_dataset"]),
         gradient_checkpointing=bool(grpo["gradient_checkpointing"]),
         vllm_tensor_parallel=whole(grpo, "vllm_tensor_parallel_size"),
-        chat_template=_chat_template(grpo),
+        chat_template=chat_template(grpo),
         notices=tuple(_notices(recipe, grpo)),
     )
 
@@ -207,6 +212,8 @@ def _check_ours(recipe: Recipe) -> None:
             raise ConfigError(f'"{key}" is done by safegrpo train alone; {mend}')
     if recipe.lora is not None and recipe.lora.dropout:
         raise ConfigError('"lora.dropout" is not known to verl or EasyR1; set lora.dropout: 0')
+    if recipe.lora is not None and not recipe.lora.target_modules:
+        raise ConfigError('"lora.target_modules" is empty; name linear layers, or leave it out')
 
 
 def _batches(grpo: Options, group: int, processes: int) -> tuple[int, int]:
@@ -214,6 +221,10 @@ def _batches(grpo: Options, group: int, processes: int) -> tuple[int, int]:
     micro = whole(grpo, "per_device_train_batch_size")
     accumulated = whole(grpo, "gradient_accumulation_steps")
     update = micro * accumulated * processes
+    if grpo["generation_batch_size"] is not None and grpo["steps_per_generation"] is not None:
+        raise ConfigError(
+            '"grpo.generation_batch_size" and "grpo.steps_per_generation" say the same: give one'
+        )
     if grpo["generation_batch_size"] is not None:
         generated = whole(grpo, "generation_batch_size")
     elif grpo["steps_per_generation"] is not None:
@@ -245,13 +256,6 @@ def _schedule(grpo: Options, updates: int) -> tuple[str, float]:
     return SCHEDULES[kind], warmup if 0 < warmup < 1 else math.ceil(warmup / updates)
 
 
-def _delta(grpo: Options) -> float | None:
-    bound = None if grpo["delta"] is None else number(grpo, "delta")
-    if bound is not None and bound <= 1:
-        raise ConfigError(f'"grpo.delta": a bound above 1 is wanted (given {bound})')
-    return bound
-
-
 def _weights(recipe: Recipe, grpo: Options) -> tuple[float, ...]:
     weights = tuple(float(weight) for weight in grpo["reward_weights"])
     extra = recipe.credit.format_weight
@@ -269,30 +273,18 @@ def _max_batches(grpo: Options, updates: int) -> int | None:
     return steps // updates
 
 
-def _loggers(grpo: Options) -> tuple[str, ...]:
-    named = grpo["report_to"]
-    names = [named] if isinstance(named, str) else list(named or ())
-    names = [name for name in names if name != "none"]
-    unknown = [name for name in names if name not in LOGGERS]
-    if unknown:
-        raise ConfigError(
-            f'"grpo.report_to": {unknown[0]!r:.80} is not known there; {", ".join(LOGGERS)} are'
-        )
-    return ("console", *names)
-
-
-def _chat_template(grpo: Options) -> Mapping[str, Any]:
-    options = grpo["chat_template_kwargs"] or {}
-    if not isinstance(options, Mapping) or not all(str(key).isidentifier() for key in options):
-        raise ConfigError('"grpo.chat_template_kwargs": a mapping of names is wanted')
-    return options
-
-
 def _notices(recipe: Recipe, grpo: Options) -> list[str]:
     ours = ["shared_prefix"] if recipe.shared_prefix else []
     ours += ["samples_every"] if recipe.samples_every else []
-    left = [*ours, *(f"grpo.{key}" for key in recipe.grpo if key in MACHINERY), "warnings"]
+    narrow = ["dtype"] if recipe.dtype == "bfloat16" else []
+    narrow += ["grpo.bf16"] if recipe.grpo.get("bf16") is False else []
+    machinery = [f"grpo.{key}" for key in recipe.grpo if key in MACHINERY]
+    left = [*ours, *(key for key in machinery if key not in narrow), "warnings"]
     notices = [f"left to the engine, which learns the same without: {', '.join(left)}"]
+    if narrow:
+        notices.append(
+            f"{' and '.join(narrow)} left out: weights are in 32 bits there, arithmetic in bfloat16"
+        )
     if not grpo["use_vllm"]:
         notices.append("completions are generated by vLLM, where the recipe leaves it to TRL")
     if grpo["use_vllm"] and grpo["vllm_importance_sampling_correction"]:

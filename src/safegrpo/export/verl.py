@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.errors import ConfigError
+from safegrpo.export.options import NO_BOUND
 from safegrpo.export.settings import VLLM_MEMORY, Cluster, Exported, Settings, model_path
 
 VERSION = "0.9.1"
@@ -32,15 +33,12 @@ PROCESSORS = (
 )
 """The processors of models that verl shows images to; it takes any other model for a text model."""
 
-# verl always bounds the ratio from above where an answer is bad. Log-ratios are clamped at 20, so
-# this bound is never met.
-_NO_BOUND = 1.0e9
 _LOSS = {
     "dapo": "token-mean",
     "grpo": "seq-mean-token-mean",
     "dr_grpo": "seq-mean-token-sum-norm",
 }
-_SIMPLE = re.compile(r"[A-Za-z_/][\w./-]*")
+_SIMPLE = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 _WORDS = ("null", "true", "false", "nan", "inf")
 
 
@@ -154,7 +152,8 @@ def _model(settings: Settings) -> list[Override]:
 
 
 def _actor(settings: Settings) -> list[Override]:
-    bound = _NO_BOUND if settings.clip_dual is None else settings.clip_dual
+    # verl always bounds the ratio from above where an answer is bad; it clamps log-ratios at 20.
+    bound = NO_BOUND if settings.clip_dual is None else settings.clip_dual
     warmup: Override = ("optim.lr_warmup_steps", int(settings.warmup))
     if 0 < settings.warmup < 1:
         warmup = ("optim.lr_warmup_steps_ratio", settings.warmup)
@@ -275,6 +274,9 @@ def hydra_value(value: Any, here: str = "$here") -> str:
     return f"'{escaped}'"
 
 
+FINDS = 'import importlib.util as u; exit(u.find_spec("{}") is None)'
+"""Python that ends with code 0 if it has a module."""
+
 REWARD_FILE = '''\
 """SafeGRPO's reward for verl, written by `safegrpo export verl`.
 
@@ -301,9 +303,19 @@ def run_script(settings: list[Override]) -> str:
 # Written by `safegrpo export verl` for verl {VERSION}; what it was made from is in export.json.
 # The folder may be moved. Further overrides come last and win: ./run.sh trainer.n_gpus_per_node=8
 set -euo pipefail
-here="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"
+here="$(CDPATH= cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")" >/dev/null && pwd)"
+case "$here" in *\\\\* | *'${{'*)
+    echo 'run.sh: Hydra would misread a \\ or ${{ in a path; move this folder' >&2
+    exit 2
+    ;;
+esac
 here="${{here//\\'/\\\\\\'}}" # as Hydra reads a quote
-exec "${{PYTHON:-python3}}" -m verl.trainer.main_ppo \\
+python="${{PYTHON:-python3}}"
+if ! "$python" -c '{FINDS.format("verl.trainer.main_ppo")}' >/dev/null 2>&1; then
+    echo "run.sh: $python has no verl: pip install verl=={VERSION}, or PYTHON=... ./run.sh" >&2
+    exit 2
+fi
+exec "$python" -m verl.trainer.main_ppo \\
 {body}
     "$@"
 """

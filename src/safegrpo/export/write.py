@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safegrpo.data.jsonl import check_folder
+from safegrpo.data.hub_layout import is_hub_name
+from safegrpo.data.jsonl import check_folder, parse_object
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.questions import load_questions, mix_questions
 from safegrpo.data.schema import load_tagged, tag_cells
@@ -38,7 +39,10 @@ Engine = Literal["verl", "easyr1"]
 
 RECORD = "export.json"
 # In the order in which they take their places.
-_FILES = ("train.parquet", "test.parquet", "reward.py", "config.yaml", "run.sh", RECORD)
+_FILES = (
+    *("train.parquet", "test.parquet", easyr1.ONE_ROW, "reward.py", "config.yaml", "run.sh"),
+    RECORD,
+)
 _PACKAGES = ("safegrpo", "pyarrow", "pillow", "transformers", "datasets")
 _ANY_LENGTH = 2**31
 
@@ -66,17 +70,20 @@ class Part:
 def export(engine: Engine, recipe: Recipe, output: Path, cluster: Cluster) -> dict[str, Any]:
     """Write a recipe and its data for an engine into a folder; returns what export.json holds.
 
-    Raises ConfigError for what the engine cannot do and for a folder that holds something else,
-    InputFileError and DataError as the loading of the data, and MissingDependencyError.
+    Raises ConfigError for what the engine cannot do, for a folder that holds something else and
+    for one whose checkpoints are those of another export; InputFileError and DataError as the
+    loading of the data, and MissingDependencyError.
     """
     settings = settings_of(recipe, cluster)
     said = [*settings.notices, *_module(engine).check(settings)]
     check_folder(output, (RECORD,), f"export {engine}")
+    earlier = _earlier(output)
     guide = load_guide(recipe.guide) if recipe.guide else GUIDE
     processor, reason = _processor(engine, recipe)
     if reason is not None:
         said.append(
-            f"lengths of prompts and control tokens in them were not looked at, since {reason}; "
+            "the model's processor was not looked at (lengths of prompts, control tokens in them, "
+            f"whether {engine} can show it images), since {reason}; "
             f"{engine} leaves out what is longer than {recipe.data.max_prompt_length} tokens, "
             "without saying which"
         )
@@ -95,6 +102,8 @@ def export(engine: Engine, recipe: Recipe, output: Path, cluster: Cluster) -> di
         for name, part in parts.items():
             texts = (_text(pair, recipe, guide) for pair in part.pairs)
             write_rows(fresh / f"{name}.parquet", part.pairs, texts, recipe.data.max_pixels)
+        if engine == "easyr1" and "test" not in parts:
+            _write_one_row(fresh, parts["train"], recipe, guide)
         _write_engine(engine, fresh, settings, cluster, data)
         record = {
             "engine": engine,
@@ -113,7 +122,35 @@ def export(engine: Engine, recipe: Recipe, output: Path, cluster: Cluster) -> di
         }
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (fresh / RECORD).write_bytes(text.encode("utf-8", "replace"))
+        _check_checkpoints(output, earlier, record["files"])
     return record
+
+
+def _earlier(output: Path) -> dict[str, Any] | None:
+    """The files, with their hashes, of the export that a folder holds; None without one."""
+    path = output / RECORD
+    if not path.exists():
+        return None
+    try:
+        record = parse_object(path.read_bytes(), str(path))
+    except (OSError, DataError):
+        record = {}
+    if "engine" not in record or not isinstance(record.get("files"), dict):
+        raise ConfigError(
+            f"-o {output} holds an {RECORD} that safegrpo export has not written; name a new folder"
+        )
+    found: dict[str, Any] = record["files"]
+    return found
+
+
+def _check_checkpoints(output: Path, earlier: dict[str, Any] | None, files: dict[str, str]) -> None:
+    """ConfigError where run.sh would go on from checkpoints of another run than it starts."""
+    folder = output / "checkpoints"
+    if earlier not in (None, files) and folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(
+            f"-o {output} holds checkpoints of another export than this, and run.sh would go on "
+            f"from them; name another folder, or remove {folder}"
+        )
 
 
 def _module(engine: Engine) -> Any:
@@ -137,6 +174,13 @@ def _write_engine(
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "run.sh").chmod(0o755)
+
+
+def _write_one_row(folder: Path, part: Part, recipe: Recipe, guide: str) -> None:
+    # A short one, which is not left out where the engine measures lengths itself.
+    pair = min(part.pairs, key=lambda pair: (len(pair.images), len(pair.prompt)))
+    text = _text(pair, recipe, guide)
+    write_rows(folder / easyr1.ONE_ROW, [pair], [text], recipe.data.max_pixels)
 
 
 def _train_pairs(recipe: Recipe) -> list[TaggedPair]:
@@ -174,6 +218,10 @@ def _processor(engine: Engine, recipe: Recipe) -> tuple[Any, str | None]:
     try:
         processor = load_processor(recipe.model)
     except (InputFileError, ModelError) as error:
+        # A folder by its full name may well be the cluster's; anything else is a slip.
+        path = Path(recipe.model)
+        if path.exists() or not (path.is_absolute() or is_hub_name(recipe.model)):
+            raise
         return None, str(error)
     name = type(processor).__name__.removeprefix("Image")  # ours, where torchvision is missing
     if engine == "verl" and name not in verl.PROCESSORS:

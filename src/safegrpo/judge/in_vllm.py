@@ -19,7 +19,7 @@ _MOST_IMAGES = 8  # of one question
 class VllmModel(Batched):
     """A model's folder or hub name, loaded by vLLM; see `LocalJudge`.
 
-    Raises MissingDependencyError without vLLM.
+    Raises MissingDependencyError without vLLM, ModelError as `check_merged`.
     """
 
     def __init__(
@@ -36,6 +36,9 @@ class VllmModel(Batched):
             raise MissingDependencyError(
                 "--vllm needs vllm, which wants an environment of its own: pip install vllm"
             ) from error
+        from safegrpo.models import check_merged
+
+        check_merged(model)
         self._engine = LLM(model=model, limit_mm_per_prompt={"image": _MOST_IMAGES})
         super().__init__(name or model, fingerprint(Path(model)), sampling, budget, batch_size)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from safegrpo.data.images import DEFAULT_MAX_PIXELS, open_image
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.errors import DataError
+from safegrpo.errors import ConfigError, DataError
 from safegrpo.evaluation.generate import chat_messages
 from safegrpo.models import control_token_ids, control_tokens_in
 from safegrpo.thinking import guided_prompt
@@ -87,11 +87,18 @@ def build_dataset(
     Prompts are never cut: raises DataError, with their number and the longest one's id, if any
     has more than `max_prompt_length` tokens (images included), for any image that does not open,
     has more than `max_pixels` or is refused by the processor, and for control tokens in a prompt.
+    Raises ConfigError for control tokens in the guide.
     """
     opener = ImageOpener(pairs, max_pixels)
     texts = [pair.prompt if guide is None else guided_prompt(pair.prompt, guide) for pair in pairs]
     lengths = _Lengths(processor, chat_template_kwargs or {})
     control = control_token_ids(processor)  # once: it reads the whole vocabulary
+    steering = control_tokens_in(guide or "", processor.tokenizer, control)
+    if steering:
+        raise ConfigError(
+            f'"guide" holds "{steering[0]}", which the tokenizer reads as a control token; take it '
+            "out"
+        )
     prompt_lengths = []
     for row, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
         found = control_tokens_in(pair.prompt, processor.tokenizer, control)

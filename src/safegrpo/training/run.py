@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from rich.console import Console
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.questions import load_questions, mix_questions
 from safegrpo.data.schema import load_tagged
-from safegrpo.errors import ConfigError, DataError, MissingDependencyError
+from safegrpo.errors import ConfigError, DataError, InputFileError, MissingDependencyError
 from safegrpo.thinking import GUIDE, load_guide
 from safegrpo.training.config import Recipe
 from safegrpo.training.grpo_options import INSTALL, grpo_config, notices
@@ -50,6 +51,7 @@ def train(
     from safegrpo.training.data import PreparedData, build_dataset
     from safegrpo.training.session import Session
 
+    _check_installed(recipe)
     began = time.perf_counter()
     console = console or stderr_console()
     for notice in notices(recipe):
@@ -114,13 +116,26 @@ def quiet() -> None:
 
 def _load(recipe: Recipe, which: str) -> list[TaggedPair]:
     data = recipe.data
-    if which == "train":
-        if data.train is None:
-            raise ConfigError('"data.train" is missing: name a tagged set')
-        return load_tagged(data.train, data.images, data.split)
-    if data.eval is None:
-        return []
-    return load_tagged(data.eval, data.images, data.eval_split)[: data.eval_limit]
+    if which == "train" and data.train is None:
+        raise ConfigError('"data.train" is missing: name a tagged set')
+    try:
+        if which == "train":
+            return load_tagged(str(data.train), data.images, data.split)
+        if data.eval is None:
+            return []
+        return load_tagged(data.eval, data.images, data.eval_split)[: data.eval_limit]
+    except (DataError, InputFileError) as error:
+        said = str(error).replace("pass --images DIR", "set data.images to their folder")
+        if which == "eval" and isinstance(error, InputFileError):
+            said += "; name a held-out set of your own, or set data.eval: null"
+        raise type(error)(f"data.{which}: {said}") from error
+
+
+def _check_installed(recipe: Recipe) -> None:
+    if recipe.grpo.get("use_vllm") and importlib.util.find_spec("vllm") is None:
+        raise MissingDependencyError(
+            "the recipe generates by vLLM: pip install 'trl[vllm]', or set grpo.use_vllm: false"
+        )
 
 
 def _check_size(pairs: Sequence[TaggedPair], args: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safegrpo.data.hub_layout import is_hub_name
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.questions import load_questions, mix_questions
 from safegrpo.data.schema import load_tagged
@@ -44,7 +45,7 @@ def read_prompts(recipe: Recipe) -> PromptLengths:
     Raises what a run would raise over its data: DataError, InputFileError, ConfigError.
     """
     data, limit = recipe.data, recipe.data.max_prompt_length
-    if data.train is None or not Path(data.train).exists():
+    if data.train is None or (not Path(data.train).exists() and is_hub_name(data.train)):
         named = f'"{data.train}" is not on this machine' if data.train else "data.train is not set"
         return assumed_prompts(limit, named)
     from safegrpo.models import load_processor
