@@ -113,7 +113,7 @@ def test_places_stay_out_of_it(tmp_path: Path) -> None:
     card = card_of(evaluation(tmp_path / "run", model="/secret/place/runs/mine/checkpoints/last"))
     for place in ("secret", "10.1.2.3", "MY_KEY", str(tmp_path)):
         assert place not in card
-    assert card.split("---\n", 2)[2].strip().startswith("# `mine`")
+    assert card.split("---\n", 2)[2].strip().startswith(f"{MADE_BY}\n\n# `mine`\n")
 
 
 def test_a_part_of_a_set_is_told_as_one(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_nothing_from_a_file_is_markup(tmp_path: Path) -> None:
     card.encode("utf-8")
     front = front_matter(card)
     assert set(front) == {"license", "library_name", "pipeline_tag", "tags", "model-index"}
-    tokens = MarkdownIt("commonmark").enable("table").parse(card.split("---\n", 2)[2])
+    tokens = MarkdownIt("commonmark").enable("table").parse(card.split(MADE_BY)[1])
     inline = [one for token in tokens for one in token.children or ()]
     kinds = {one.type for one in (*tokens, *inline)}
     assert not kinds & {"html_block", "html_inline", "link_open", "image", "hr"}
@@ -258,10 +258,11 @@ def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
 def test_a_readme_of_ones_own_is_kept_and_an_older_card_replaced(tmp_path: Path) -> None:
     folder, model = evaluation(tmp_path / "run"), tmp_path / "model"
     model.mkdir()
-    (model / "README.md").write_text("mine")
-    with pytest.raises(ConfigError, match="somebody's own; pass -o"):
-        run(str(folder), "--model-dir", str(model))
-    assert (model / "README.md").read_text() == "mine"
+    for own in ("mine", f"# Mine\n\nThe table was\n\n```\n{card_of(folder)}```\n"):
+        (model / "README.md").write_text(own)
+        with pytest.raises(ConfigError, match="somebody's own; pass -o"):
+            run(str(folder), "--model-dir", str(model))
+        assert (model / "README.md").read_text() == own
     assert run(str(folder), "--model-dir", str(model), "-o", str(model / "README.md")) == 0
     assert run(str(folder), "--model-dir", str(model)) == 0
 
@@ -272,11 +273,30 @@ def test_what_training_wrote_of_the_model_stays(tmp_path: Path, named: bool) -> 
     model.mkdir()
     begin, end = TRAINING
     told = f"{begin}\n\n## How it was trained\n\n- by hand\n\n{end}"
-    (model / "README.md").write_text(f"# m\n\n{MADE_BY} train`.\n\n{told}\n\n## Limits\n")
+    (model / "README.md").write_text(f"{MADE_BY}\n\n# m\n\n{told}\n\n## Limits\n")
     output = ["-o", str(model / "README.md")] if named else []
     assert run(str(folder), "--model-dir", str(model), *output) == 0
     card = (model / "README.md").read_text()
     assert told in card and "## Limits" not in card
+
+
+def test_a_readme_that_is_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder, model = evaluation(tmp_path / "run"), tmp_path / "model"
+    model.mkdir()
+    begin, end = TRAINING
+    outside = tmp_path / "outside.md"
+    outside.write_text(f"{MADE_BY}\n\n# m\n\n{begin}\n\nprivate\n\n{end}\n")
+    (model / "README.md").symlink_to(outside)
+    for more in ([], ["-o", str(model / "README.md")]):
+        with pytest.raises(DataError, match="is a link out of"):
+            run(str(folder), "--model-dir", str(model), *more)
+    assert (model / "README.md").is_symlink() and "private" in outside.read_text()
+
+
+def test_settings_that_hold_secrets_stay_out_of_it(tmp_path: Path) -> None:
+    data = {"name": "x", "hf_token": "hf-1", "Authorization": "Bearer-1", "token limit": "5"}
+    card = card_of(evaluation(tmp_path / "run", manifest={**MANIFEST, "data": data}))
+    assert "- Data: `name x, token limit 5`" in card
 
 
 def test_wrong_usage_is_named_with_its_mend(tmp_path: Path) -> None:
@@ -289,5 +309,8 @@ def test_wrong_usage_is_named_with_its_mend(tmp_path: Path) -> None:
         run(str(folder), "--license", "My own: licence")
     with pytest.raises(ConfigError, match="name a file"):
         run(str(folder), "-o", str(tmp_path))
+    (tmp_path / "model" / "README.md").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"README\.md is a folder"):
+        run(str(folder), "--model-dir", str(tmp_path / "model"))
     with pytest.raises(InputFileError, match="--model-dir"):
         run(str(folder), "--model-dir", str(tmp_path / "none"))

@@ -18,6 +18,7 @@ from safegrpo.microcosm import SHIPPED
 from safegrpo.report.card import CARD_FILE, MADE_BY, model_card, read_evaluated, training_part
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.config import Recipe
+from safegrpo.training.grpo_options import check_grpo_options
 from safegrpo.training.model_card import Training, training_card
 from safegrpo.training.run import train
 from tests.report.test_card import HOSTILE, evaluation
@@ -39,7 +40,8 @@ HUB = {"model": "org/base", "data": {"train": "org/pairs"}, "output": "/secret/p
 
 def card_of(recipe: dict | None = None, **changes) -> str:
     options = {"step": 10, "steps": 20, **changes}
-    return training_card(Training(Recipe.model_validate(recipe or HUB), MANIFEST, **options))
+    manifest = options.pop("manifest", MANIFEST)
+    return training_card(Training(Recipe.model_validate(recipe or HUB), manifest, **options))
 
 
 def front_matter(card: str) -> dict:
@@ -131,6 +133,34 @@ def test_a_folder_named_like_a_hub_name_is_local(tmp_path: Path, monkeypatch) ->
     assert "org/base" not in card_of()
 
 
+def test_the_title_is_the_last_part_of_the_output() -> None:
+    for output in ("runs/mine", "mine", "/home/me/runs/mine"):
+        assert "\n# `mine`\n" in card_of({**HUB, "output": output})
+
+
+def test_the_code_to_use_it_has_no_places_either() -> None:
+    template = {"thinking": True, "documents": ["/home/me/private/a.txt"], "url": "http://h.test"}
+    code = blocks(card_of({**HUB, "grpo": {"chat_template_kwargs": template}}))["python"]
+    ast.parse(code)
+    assert "    thinking=True,\n    documents=['a.txt'],\n    add_generation" in code
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hub_token": "x"},
+        {"generation_kwargs": {"hf_token": "x"}},
+        {"chat_template_kwargs": {"tools": [{"Authorization": "x"}]}},
+        {"chat_template_kwargs": {"nested": {"API_KEY": "x"}}},
+    ],
+)
+def test_a_recipe_with_a_secret_is_refused(options) -> None:
+    with pytest.raises(ConfigError, match="a recipe holds no secrets"):
+        check_grpo_options(options)
+    allowed = {"generation_kwargs": {"stop_token_ids": [1], "max_tokens": 5}}
+    assert check_grpo_options(allowed) == allowed
+
+
 def test_nothing_foreign_is_markup() -> None:
     recipe = {
         "model": HOSTILE,
@@ -138,7 +168,10 @@ def test_nothing_foreign_is_markup() -> None:
         "output": f"runs/{HOSTILE}",
         "grpo": {"run_name": "```\n# Title", "chat_template_kwargs": {"x": HOSTILE}},
     }
-    card = card_of(recipe, values={f"{HOSTILE}/{HOSTILE}": 0.5}, chosen_by=HOSTILE)
+    said = {**MANIFEST["data"]["train"], "cells": {HOSTILE: 5}, "sha256": HOSTILE}
+    manifest = {**MANIFEST, "data": {"train": said}, "versions": {HOSTILE: HOSTILE}}
+    values = {f"{HOSTILE}/{HOSTILE}": 0.5}
+    card = card_of(recipe, manifest=manifest, values=values, chosen_by=HOSTILE)
     outside = re.sub(r"^(`{3,})\w+\n.*?\n\1$", "", card, flags=re.MULTILINE | re.DOTALL)
     assert "run_name" not in outside  # the block of the recipe ends where it should
     outside = re.sub(r"`[^`]*`", "", outside)

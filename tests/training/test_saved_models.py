@@ -15,6 +15,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from safegrpo.errors import ConfigError
 from safegrpo.microcosm import SHIPPED
 from safegrpo.models import load_model, load_processor
 from safegrpo.training.config import LoraConfig
@@ -125,6 +126,15 @@ def test_merging_leaves_the_model_that_trains_as_it_was() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     merged_state(model, model.state_dict())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_head_that_is_tied_is_not_adapted_alone() -> None:
+    lora = LoraConfig(target_modules=("q_proj", "lm_head"))
+    model = load_model(SHIPPED, dtype="float32")
+    with pytest.raises(ConfigError, match="lm_head has the weights of the embeddings"):
+        peft_config(model, lora)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    assert "lm_head" in peft_config(model, lora).target_modules
 
 
 def test_training_goes_on_from_a_merged_model(recipe, pairs, tmp_path) -> None:

@@ -31,7 +31,7 @@ def add_card(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="folder that safegrpo eval has left"
+        "runs", metavar="EVALUATION", nargs="+", type=Path, help="folder that safegrpo eval has left"
     )
     parser.add_argument(
         "-o",
@@ -59,27 +59,30 @@ def run_card(args: argparse.Namespace) -> int:
     """Write the card, and print it or where it is."""
     from safegrpo.data.jsonl import write_text_atomic
     from safegrpo.report.card import (
-        MADE_BY,
+        is_ours,
         model_card,
         read_evaluated,
         trained_from,
         training_part,
     )
+    from safegrpo.report.reading import own_file
 
     if not _LICENSE.fullmatch(args.license):
         raise ConfigError(
             f"--license {args.license!r:.60} is no identifier of the hub, such as apache-2.0"
         )
-    if args.output is not None and args.output.is_dir():
-        raise ConfigError(f"-o {args.output} is a folder; name a file in it")
     output, base, name = args.output, None, None
     if args.model_dir is not None:
         if not args.model_dir.is_dir():
             raise InputFileError(f"--model-dir {args.model_dir} is no folder")
         base, name = trained_from(args.model_dir), str(args.model_dir.resolve())
         output = args.model_dir / "README.md" if output is None else output
-    old = output.read_text("utf-8", "replace") if output is not None and output.exists() else ""
-    if old and args.output is None and MADE_BY not in old:
+    if output is not None and output.is_dir():
+        raise ConfigError(f"{output} is a folder; name a file in it: -o FILE")
+    # A link out of the folder is not read: what it leads to is not to be published.
+    found = own_file(output.parent, output.name) if output is not None else None
+    old = found.read_text("utf-8", "replace") if found is not None else ""
+    if old and args.output is None and not is_ours(old):
         raise ConfigError(f"{output} is somebody's own; pass -o {output} to replace it")
     runs = [read_evaluated(run) for run in args.runs]
     card = model_card(runs, args.license, base, name, training_part(old))

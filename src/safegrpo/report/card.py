@@ -30,8 +30,8 @@ from safegrpo.report.results import AXES, Row, axes, rows_of_runs
 from safegrpo.report.tables import as_markdown, code, in_cell, one_line
 
 CARD_FILE = "README.md"
-MADE_BY = "Written by `safegrpo"
-"""Stands in every card, so that a person's own README is told from one."""
+MADE_BY = "<!-- a card by safegrpo: it is replaced when another is written -->"
+"""The line before a card's title, by which it is told from a person's own README."""
 
 TRAINING = "<!-- how it was trained -->", "<!-- end of how it was trained -->"
 """Lines around what a card that training has written says, and an evaluation's card keeps."""
@@ -66,9 +66,13 @@ def read_evaluated(folder: Path) -> Evaluated:
     """
     notes: list[str] = []
     path = own_file(folder, METRICS_FILE)
+    if not folder.is_dir():
+        raise InputFileError(f"{folder} is no folder here")
     if path is None:
         below = sorted(folder.glob(f"eval/*/{METRICS_FILE}"))
         mend = f"; name {below[0].parent}" if below else "; make one with safegrpo eval"
+        if (folder / CHECKPOINTS / "last" / CARD_FILE).is_file():
+            mend += f" (the trained model's own card is in {folder / CHECKPOINTS / 'last'})"
         raise InputFileError(f"{folder} holds no {METRICS_FILE}{mend}")
     try:
         figures = read_figures(path, notes)
@@ -119,10 +123,15 @@ def trained_from(folder: Path) -> str | None:
     return model if isinstance(model, str) else None
 
 
+def is_ours(card: str) -> bool:
+    """Whether we have written `card`; one that only quotes from ours is somebody's own."""
+    return MADE_BY in f"\n{card}".partition("\n# ")[0].split("\n")
+
+
 def training_part(card: str) -> str | None:
     """What training wrote into `card`, with the lines around it; None if there is nothing."""
     begin, end = (card.find(f"\n{line}\n") for line in TRAINING)
-    if MADE_BY not in card or not 0 <= begin < end:
+    if not is_ours(card) or not 0 <= begin < end:
         return None
     return card[begin + 1 : end + 1] + TRAINING[1]
 
@@ -163,9 +172,10 @@ def model_card(
         front["model-index"] = [{"name": title, "results": results}]
     lines = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}---",
+        MADE_BY,
         f"# {code(title)}",
         *([f"Trained from {code(model_name(base))}."] if base else []),
-        f"How safe this vision-language model is, and how useful. {MADE_BY} card`.",
+        "How safe this vision-language model is, and how useful. Written by `safegrpo card`.",
         "## Results",
         as_markdown(rows).rstrip(),
         "## How the numbers were made",

@@ -16,6 +16,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASC
 CHECKPOINTS = "checkpoints"
 
 _PLACES = {"url", "path", "folder", "dir", "file", "key", "host", "server", "endpoint"}
+_SECRET = re.compile(r"[\w.-]*(?:token|key|secret|password|authorization)", re.IGNORECASE)
 _LIMIT = 40  # entries of a list or object that are told
 
 _URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s\"'`<>]*")
@@ -108,7 +109,16 @@ def published(value: Any) -> Any:
     return value_without_places(value) if isinstance(value, str) else value
 
 
+def is_secret(name: str) -> bool:
+    """Whether a setting's name, such as `hf_token`, says that its value is nobody else's."""
+    return bool(_SECRET.fullmatch(name))
+
+
 def _published_keys(value: Mapping[Any, Any], limit: int | None = _LIMIT) -> dict[str, Any]:
-    """The entries of `value` but for those whose names say that they are places."""
+    """The entries of `value` but for those whose names say that they are places or secrets."""
     named = {value_without_places(str(key)): one for key, one in list(value.items())[:limit]}
-    return {k: one for k, one in named.items() if _PLACES.isdisjoint(k.lower().split("_"))}
+    return {
+        key: one
+        for key, one in named.items()
+        if _PLACES.isdisjoint(key.lower().split("_")) and not is_secret(key)
+    }

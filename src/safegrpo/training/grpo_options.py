@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from safegrpo.errors import ConfigError, MissingDependencyError
+from safegrpo.report.public import is_secret
 from safegrpo.training.config_errors import nearest
 
 if TYPE_CHECKING:
@@ -45,7 +47,6 @@ _ELSEWHERE = {
     "model_init_kwargs": "TRL would give it to the reference model alone; the recipe loads both",
     "use_transformers_paged": "TRL has it for text models only",
 }
-_SECRETS = frozenset({"token", "hub_token", "use_auth_token", "api_key", "password"})
 
 OUR_GRPO: dict[str, Any] = {
     "num_generations": 8,
@@ -126,11 +127,13 @@ def _two_numbers(value: Any) -> bool:
     )
 
 
-def _secret(options: Mapping[str, Any], prefix: str = "") -> str | None:
-    for key, value in options.items():
-        if key in _SECRETS:
-            return f"{prefix}{key}"
-        found = _secret(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+def _secret(value: Any, place: str = "") -> str | None:
+    """Where in `value` a name says that a secret stands there."""
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    for key, one in value.items() if isinstance(value, Mapping) else ():
+        at = f"{place}.{key}" if place else str(key)
+        found = at if is_secret(str(key)) else _secret(one, at)
         if found is not None:
             return found
     return None
@@ -219,7 +222,9 @@ def grpo_config(recipe: Recipe, output_dir: str) -> Any:
     options = {
         **OUR_GRPO,
         "use_cpu": not on_gpu,
-        "bf16": bool(on_gpu and torch.cuda.is_bf16_supported()),
+        # As the launcher asks, or else wherever it can be: what is sampled and measured must know.
+        "bf16": os.environ.get("ACCELERATE_MIXED_PRECISION") == "bf16"
+        or bool(on_gpu and torch.cuda.is_bf16_supported()),
         "gradient_checkpointing": on_gpu,
         **recipe.grpo,
         **_weights(recipe),

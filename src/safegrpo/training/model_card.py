@@ -18,7 +18,7 @@ import yaml
 from safegrpo.evaluation.metrics import TITLES
 from safegrpo.evaluation.stats import format_rate
 from safegrpo.report.card import MADE_BY, TRAINING, on_hub
-from safegrpo.report.public import model_name, published, told
+from safegrpo.report.public import published, told
 from safegrpo.report.tables import code, in_cell, one_line
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.config import Recipe
@@ -67,7 +67,7 @@ class Training:
 def training_card(made: Training) -> str:
     """The card in Markdown, with the hub's front matter."""
     recipe = made.recipe
-    title = one_line(model_name(recipe.output))
+    title = one_line(Path(recipe.output).name)
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
@@ -77,9 +77,10 @@ def training_card(made: Training) -> str:
     }
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, width=1000)}---",
+        MADE_BY,
         f"# {code(title)}",
         "A vision-language model, trained to see what an image and a request come to together: to "
-        f"decline what would do harm, and to help with the rest. {MADE_BY} train`.",
+        "decline what would do harm, and to help with the rest. Written by `safegrpo train`.",
         TRAINING[0],
         "## How it was trained",
         "\n".join(f"- {fact}" for fact in _facts(made)),
@@ -121,10 +122,10 @@ def _facts(made: Training) -> Iterator[str]:
     for name, said in made.manifest["data"].items():
         given = getattr(recipe.data, name)
         of = code(given) if given and on_hub(given) else "a local set"
-        cells = ", ".join(f"{cell} {count}" for cell, count in said["cells"].items())
+        cells = ", ".join(f"{in_cell(cell)} {count}" for cell, count in said["cells"].items())
         yield (
             f"{_DATA[name]}: {of}, {said['rows']} rows (image/text/combined: {cells}), sha256 "
-            f"`{said['sha256']}`"
+            f"{code(said['sha256'])}"
         )
     yield f"Seed: {recipe.seed}"
     yield f"Versions: {code(told(made.manifest['versions']), 1000)}"
@@ -182,7 +183,7 @@ def _value(metric: str, value: float, n: int | None) -> str:
 
 def _use(recipe: Recipe) -> Iterator[str]:
     guided = recipe.mode == "guided"
-    template = recipe.grpo.get("chat_template_kwargs") or {}
+    template = published(recipe.grpo.get("chat_template_kwargs") or {})
     yield "With transformers (Qwen's processors want torchvision, too):"
     lines = [
         "from pathlib import Path" if guided else "",

@@ -7,7 +7,7 @@ without knowing about adapters, with the adapter beside it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ def freeze_vision(model: Any) -> int:
 def peft_config(model: Any, lora: LoraConfig) -> Any:
     """PEFT's configuration for adapters on the language tower's linear layers alone.
 
-    Raises ConfigError if no layer of the language tower has one of the names.
+    Raises ConfigError if no layer of the language tower has one of the names, or if one is a head
+    that is tied to the embeddings.
     """
     try:
         from peft import LoraConfig as PeftLoraConfig
@@ -85,6 +86,7 @@ def peft_config(model: Any, lora: LoraConfig) -> Any:
     if not targets:
         names = sorted({name.rpartition(".")[2] for name in linear})
         raise ConfigError(f"lora.target_modules: none is in the language tower ({names})")
+    _check_not_tied(model, targets)
     return PeftLoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -94,6 +96,19 @@ def peft_config(model: Any, lora: LoraConfig) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def _check_not_tied(model: Any, targets: Sequence[str]) -> None:
+    # Merged, the head would be another one than the embeddings, and a tied model keeps but one.
+    head = model.get_output_embeddings()
+    if head is None or head.weight is not model.get_input_embeddings().weight:
+        return
+    for name in targets:
+        if model.get_submodule(name) is head:
+            raise ConfigError(
+                f"lora.target_modules: {name.rpartition('.')[2]} has the weights of the "
+                "embeddings in this model and cannot be adapted alone: leave it out"
+            )
 
 
 def training_dtype(recipe: Recipe) -> str:

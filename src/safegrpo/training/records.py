@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from safegrpo.errors import ConfigError
 from safegrpo.models import save_processor
 from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE
-from safegrpo.training.checkpoints import replace_folder
+from safegrpo.training.checkpoints import BEST, replace_folder, saved_in, write_saved
 from safegrpo.training.config import EvaluateConfig
 from safegrpo.training.config_errors import nearest
 from safegrpo.training.model_parts import save_trained, whole_state
@@ -123,6 +122,8 @@ class CheckpointCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._last = state.global_step
+        # TRL's is of no model in particular, and would take the place of somebody's own README.
+        self.trainer.create_model_card = lambda **_: None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         period = args.steps_per_generation * self.trainer.num_iterations
@@ -137,21 +138,8 @@ class CheckpointCallback(TrainerCallback):
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             save_processor(self._processor, folder, self._source)
-            # Cards by TRL and PEFT, of no model in particular: those that are saved have their own.
-            for place in (folder, folder.parent):
-                (place / CARD_FILE).unlink(missing_ok=True)
-
-
-SAVED_STEP = "safegrpo_step.json"
-BEST, LAST = "best", "last"
-"""The folders of the model that measured best, and of the model after the last step."""
-
-
-def _saved_step(folder: Path) -> int | None:
-    try:
-        return int(json.loads((folder / SAVED_STEP).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            # PEFT's card, a form nobody has filled in: models that are saved have their own.
+            (folder / CARD_FILE).unlink(missing_ok=True)
 
 
 Evaluator = Callable[[Any, int], Mapping[str, float]]
@@ -183,16 +171,21 @@ class EvaluationCallback(TrainerCallback):
         self.trainer: Any = None
         self.newest: dict[str, float] = {}
         self.best: tuple[int, float] | None = None
+        measured: dict[int, float] = {}
         for row in kept:
             values = {key: row[key] for key in row if key not in ("step", "seconds")}
             found = self._find(values)
             if found is not None:
                 self.newest = values
-                self._is_best(int(row["step"]), found)
-        if self.best is not None and self.best[0] != _saved_step(folder / BEST):
-            # The killed run had saved a better one since. What beats all before it beats what
-            # follows too, so it will be found again.
-            self.best = None
+                measured[int(row["step"])] = found
+        # The one on the disk is to be beaten, though the killed run may have saved it after its
+        # newest checkpoint: the same steps do not come out the same everywhere.
+        saved = saved_in(folder / BEST)
+        if saved is not None:
+            step, values = saved
+            value = self._find(values)
+            value = measured.get(step) if value is None else value
+            self.best = None if value is None else (step, value)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0:
@@ -260,7 +253,7 @@ def save_model_of(
             if guide is not None:
                 write_text_atomic(part / GUIDE_FILE, guide + "\n")
             write_text_atomic(part / CARD_FILE, card(name, values))
-            write_text_atomic(part / SAVED_STEP, json.dumps({"step": trainer.state.global_step}))
+            write_saved(part, trainer.state.global_step, values)
             replace_folder(part, folder / name)
         trainer.accelerator.wait_for_everyone()
 

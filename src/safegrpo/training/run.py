@@ -49,6 +49,7 @@ def train(
         raise MissingDependencyError(f"training needs trl: {INSTALL}") from error
     from safegrpo.training.callbacks import stderr_console
     from safegrpo.training.data import PreparedData, build_dataset
+    from safegrpo.training.held_out import HeldOut
     from safegrpo.training.session import Session
 
     _check_installed(recipe)
@@ -94,9 +95,7 @@ def train(
         guide=guide,
         pairs=pairs,
         prepared=prepared,
-        held_out=held_out,
-        eval_sha256=checked.sha256,
-        measure=measure,
+        held_out=HeldOut(recipe, args, processor, guide, held_out, checked.sha256, measure),
         console=console,
     )
     return session.run(resume, began)

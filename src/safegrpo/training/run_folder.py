@@ -11,16 +11,18 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import BaseModel, Field, ValidationError
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.data.schema import tag_cells
 from safegrpo.errors import ConfigError
+from safegrpo.training.base_model import model_sha256
 from safegrpo.training.config import Recipe, flatten
 from safegrpo.versions import versions_of
 
@@ -28,6 +30,7 @@ MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
 EVALUATIONS = "eval"
 """The folder of evaluations of what the run began with, and what it came to."""
+_ANEW = "start in another folder: --output DIR"
 _PACKAGES = (
     *("safegrpo", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "pillow"),
 )
@@ -56,6 +59,29 @@ class Split:
         )
 
 
+class _Data(BaseModel):
+    rows: int
+    cells: dict[str, int]
+    sha256: str
+
+
+class _Finished(BaseModel):
+    steps: int
+    seconds: float
+    metrics: dict[str, float]
+    best: list[float] | None = Field(min_length=2, max_length=2)
+
+
+class _Manifest(BaseModel):
+    """What is read of a manifest again. What versions before this one did not write may lack."""
+
+    data: dict[Literal["train", "eval"], _Data] = Field(default_factory=dict)
+    versions: dict[str, str | None] = Field(default_factory=dict)
+    recipe_sha256: str = ""
+    base_model_sha256: str = ""
+    finished: _Finished = Field(default_factory=_Finished.model_construct)  # and never null
+
+
 _SPLIT = tuple(
     f"grpo.{name}"
     for name in (
@@ -81,12 +107,16 @@ def splits_of(manifest: Mapping[str, Any]) -> list[Split]:
 
     Empty for a run of a version that did not say so. Raises ConfigError if it cannot be read.
     """
+    if "splits" not in manifest:
+        return []
     try:
-        return [Split(**one) for one in manifest.get("splits", ())]
-    except TypeError as error:
-        raise ConfigError(
-            f'{MANIFEST}: "splits" is damaged; start in another folder: --output DIR'
-        ) from error
+        found = [Split(**one) for one in manifest["splits"]]
+    except TypeError:
+        found = []
+    numbers = [number for one in found for number in astuple(one)]
+    if not numbers or not all(isinstance(number, int) and number > 0 for number in numbers):
+        raise ConfigError(f'{MANIFEST}: "splits" is damaged; {_ANEW}')
+    return found
 
 
 def with_split(manifest: Mapping[str, Any], split: Split, resumed: bool) -> dict[str, Any]:
@@ -102,11 +132,13 @@ def describe_data(pairs: Sequence[TaggedPair], sha256: str) -> dict[str, Any]:
 
 
 def manifest_of(recipe: Recipe, data: Mapping[str, Any], split: Split) -> dict[str, Any]:
-    """Versions, hashes, seed, command and split of a run."""
+    """Versions, hashes, seed, command and split of a run; reads a local model once."""
+    base = model_sha256(recipe.model)
     return {
         "seed": recipe.seed,
         "command": sys.argv,
         "recipe_sha256": _hash(recipe),
+        **({} if base is None else {"base_model_sha256": base}),
         "data": dict(data),
         "splits": [asdict(split)],
         "versions": versions_of(_PACKAGES),
@@ -133,10 +165,16 @@ def read_manifest(run_dir: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged; start in another folder: --output DIR") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged; {_ANEW}") from error
     if not isinstance(manifest, dict):
-        raise ConfigError(f"{path} is no manifest; start in another folder: --output DIR")
+        raise ConfigError(f"{path} is no manifest; {_ANEW}")
+    try:
+        _Manifest.model_validate(manifest, strict=True)
+    except ValidationError as error:
+        place = ".".join(str(key) for key in error.errors()[0]["loc"][:3])
+        raise ConfigError(f'{path}: "{place:.80}" is damaged; {_ANEW}') from error
+    splits_of(manifest)
     return manifest
 
 
@@ -185,6 +223,9 @@ def _check_same(
         before, after = (side.get("data", {}).get(name, {}).get("sha256") for side in (old, new))
         if before != after:
             differs.append(f"the rows or images of data.{name}")
+    # A run of an earlier version does not say what its base model was.
+    if old.get("base_model_sha256", new.get("base_model_sha256")) != new.get("base_model_sha256"):
+        differs.append(f"the weights or config.json in {recipe.model}")
     if differs:
         shown = ", ".join(differs[:5]) + (" and more" if len(differs) > 5 else "")
         raise ConfigError(

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from transformers import PrinterCallback
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.errors import ConfigError, MissingDependencyError, ModelError, SafeGRPOError
-from safegrpo.evaluation.measure import ask_items, item_of
-from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.models import load_model
 from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.callbacks import ProgressLine, RunWarnings, SampleTable
 from safegrpo.training.checkpoints import (
+    BEST,
+    LAST,
     check_fits,
     forget_after,
     newest_checkpoint,
@@ -31,11 +30,10 @@ from safegrpo.training.checkpoints import (
 from safegrpo.training.cold_start import cold_start
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import PreparedData
+from safegrpo.training.held_out import HeldOut
 from safegrpo.training.model_card import Training, training_card
 from safegrpo.training.model_parts import freeze_vision, peft_config, training_dtype
 from safegrpo.training.records import (
-    BEST,
-    LAST,
     CheckpointCallback,
     EvaluationCallback,
     MetricsLog,
@@ -43,18 +41,17 @@ from safegrpo.training.records import (
     SaveModel,
     save_model_of,
 )
-from safegrpo.training.result import Best, Measure, RunResult
+from safegrpo.training.result import Best, RunResult
 from safegrpo.training.rewards import SafetyReward
 from safegrpo.training.run_folder import (
     describe_data,
     open_run,
-    read_manifest,
     split_of,
     with_split,
     write_manifest,
 )
 from safegrpo.training.sampling import Order, balanced_order
-from safegrpo.training.sharding import check_saves_whole, divided_launch
+from safegrpo.training.sharding import check_saves_whole, divided_launch, how_it_runs
 from safegrpo.training.trainer import SafeGRPOTrainer
 
 
@@ -68,12 +65,8 @@ class Session:
     guide: str
     pairs: Sequence[TaggedPair]
     prepared: PreparedData
-    held_out: Sequence[TaggedPair]
-    eval_sha256: str
-    measure: Measure | None
+    held_out: HeldOut
     console: Console
-    counts: dict[str, int] = field(default_factory=dict, init=False)
-    """How many pairs are behind each held-out number."""
 
     @property
     def run_dir(self) -> Path:
@@ -86,16 +79,18 @@ class Session:
     def run(self, resume: bool, began: float) -> RunResult:
         """Train to the end and say what came of it."""
         data = {"train": describe_data(self.pairs, self.prepared.sha256)}
-        if self.held_out:
-            data["eval"] = describe_data(self.held_out, self.eval_sha256)
+        if self.held_out.pairs:
+            data["eval"] = describe_data(self.held_out.pairs, self.held_out.sha256)
         manifest = self._open(data, resume)
         if "finished" in manifest:
             return self._finished(manifest)
         source = self._start_model(manifest)
         # Both remove what a killed run left: the main process does, the others then find it done.
         with self.args.main_process_first(desc="checkpoints"):
-            checkpoint = newest_checkpoint(self.checkpoints)
+            checkpoint = newest_checkpoint(self.checkpoints, self.console)
             kept = forget_after(self.run_dir, checkpoint[1] if checkpoint else -1)
+        if resume and checkpoint is None:
+            self._say(f"no checkpoint in {self.run_dir}: the run begins at its first step")
         reward = SafetyReward(
             self.processor.tokenizer,
             self.recipe.rules,
@@ -108,6 +103,7 @@ class Session:
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
         check_saves_whole(trainer)
+        self._say(how_it_runs(trainer))
         if checkpoint is not None:
             check_fits(checkpoint[0], trainer)
             seed_new_process(checkpoint[0], self.args, checkpoint[1])
@@ -146,18 +142,30 @@ class Session:
         return self.recipe.mode == "guided"
 
     def _open(self, data: Mapping[str, Any], resume: bool) -> dict[str, Any]:
-        # The main process writes the folder; the others read what it has written.
-        with self.args.main_process_first(desc="run folder"):
-            if self.args.process_index == 0:
-                return open_run(self.run_dir, self.recipe, data, split_of(self.args), resume)
-            manifest = read_manifest(self.run_dir) or {}
-        if "finished" in manifest and not resume:  # the main process has said so
-            raise ConfigError(f"{self.run_dir} is not empty")
+        # The main process writes the folder; where it refuses, all do, in its words.
+        manifest, refused = {}, None
+        if self._main:
+            try:
+                split = split_of(self.args)
+                manifest = open_run(self.run_dir, self.recipe, data, split, resume)
+            except ConfigError as error:
+                refused = str(error)
+        [(manifest, refused)] = broadcast_object_list([(manifest, refused)])
+        if refused is not None:
+            raise ConfigError(refused)
         return manifest
+
+    @property
+    def _main(self) -> bool:
+        return bool(self.args.process_index == 0)
+
+    def _say(self, line: str) -> None:
+        if self._main:
+            self.console.print(line)
 
     def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
         said = manifest["finished"]
-        self.console.print(f"{self.run_dir}: already finished after {said['steps']} steps")
+        self._say(f"{self.run_dir}: already finished after {said['steps']} steps")
         best = Best(self.checkpoints / BEST, *said["best"]) if said["best"] else None
         return RunResult(self.run_dir, said["steps"], said["seconds"], said["metrics"], best)
 
@@ -170,7 +178,7 @@ class Session:
                     "cold_start trains a model that is not divided: make it under one process or "
                     f"DDP, then set model: {path} and cold_start: null"
                 )
-            self.console.print(f"cold start: {config.steps} supervised steps on the format")
+            self._say(f"cold start: {config.steps} supervised steps on the format")
             cold_start(self.recipe, self.pairs, self.processor, self.guide, path, self.args)
         card = path / CARD_FILE
         if config is not None and self.args.process_index == 0 and not card.exists():
@@ -195,7 +203,7 @@ class Session:
                 steps=trainer.state.max_steps,
                 row=rows[-1] if rows else {},
                 values=values,
-                counts=self.counts,
+                counts=self.held_out.counts,
                 chosen_by=self.recipe.evaluate.metric if name == BEST else None,
             )
             return training_card(made)
@@ -252,9 +260,9 @@ class Session:
         rollouts = RolloutLog(self.run_dir, reward)
         checkpoints = CheckpointCallback(recipe.checkpoint.every, self.processor, self._origin)
         evaluation = None
-        if self.held_out or self.measure is not None:
+        if self.held_out:
             evaluation = EvaluationCallback(
-                recipe.evaluate, self._evaluate, metrics, save, self.checkpoints, kept
+                recipe.evaluate, self.held_out, metrics, save, self.checkpoints, kept
             )
         # Evaluation before checkpoints: a checkpoint must come after all rows of its step.
         for callback in (rollouts, metrics, evaluation, checkpoints):
@@ -270,50 +278,7 @@ class Session:
             )
         return evaluation
 
-    def _evaluate(self, model: Any, step: int) -> dict[str, float]:
-        half = torch.float16 if self.args.fp16 else torch.bfloat16
-        mixed = self.args.fp16 or self.args.bf16
-        # What the trainer's forward passes do inside; said here, so that a check of what was
-        # sampled knows how far rounding goes.
-        with torch.autocast(self.args.device.type, half, enabled=mixed):
-            return self._measured(model, step)
-
-    def _measured(self, model: Any, step: int) -> dict[str, float]:
-        values: dict[str, float] = {}
-        config = self.recipe.evaluate
-        for mode in config.modes if self.held_out else ():
-            asked = ask_items(
-                model,
-                self.processor,
-                [item_of(pair) for pair in self.held_out],
-                guide=self.guide if mode == "guided" else None,
-                max_new_tokens=config.max_new_tokens,
-                batch_size=config.batch_size,
-                max_pixels=self.recipe.data.max_pixels,
-                chat_template_kwargs=self.args.chat_template_kwargs,
-                shared_prefix=self.recipe.shared_prefix,
-            )
-            found = summarise(asked)
-            for name, value in flatten(found).items():
-                key = f"eval/{mode}/{name}"
-                values[key], self.counts[key] = value, found["n"][name.partition("/")[0]]
-        if self.measure is not None:
-            values |= self.measure(model, self.processor, step)
-        return with_balance(values)
-
     def _best(self, evaluation: EvaluationCallback | None) -> Best | None:
         if evaluation is None or evaluation.best is None:
             return None
         return Best(self.checkpoints / BEST, *evaluation.best)
-
-
-def with_balance(values: Mapping[str, float]) -> dict[str, float]:
-    """`values` and, wherever both safety and over-refusal are, their balance: refusing everything
-    scores no better there than refusing nothing."""
-    balance = {}
-    for key, safety in values.items():
-        prefix, _, name = key.rpartition("/")
-        refused = values.get(f"{prefix}/over_refusal")
-        if name == "safety" and refused is not None:
-            balance[f"{prefix}/balance"] = (safety + 1 - refused) / 2
-    return {**values, **balance}

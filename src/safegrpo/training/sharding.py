@@ -11,6 +11,22 @@ from safegrpo.errors import ConfigError, ModelError
 from safegrpo.shared_prefix.model import transformers_model
 
 
+def how_it_runs(trainer: Any) -> str:
+    """A line that says on how many processes a run is, and how the model is divided."""
+    processes, dist = trainer.accelerator.num_processes, trainer._dist
+    how = "DDP"
+    if dist.is_fsdp:
+        how = f"FSDP{dist.fsdp_version}"
+    elif trainer.is_deepspeed_enabled:
+        how = f"DeepSpeed ZeRO-{dist.zero_stage}"
+    on = f"{processes} processes, {how}" if processes > 1 else "one process"
+    mixed = trainer.accelerator.mixed_precision
+    precision = {"no": "no mixed precision", "bf16": "bfloat16", "fp16": "float16"}.get(
+        mixed, mixed
+    )
+    return f"training on {on}, {trainer.args.device}, {precision}"
+
+
 def divided_launch() -> bool:
     """Whether the launcher has asked for FSDP or ZeRO-3."""
     asked: bool = os.environ.get("ACCELERATE_USE_FSDP") == "true" or is_deepspeed_zero3_enabled()
