@@ -303,7 +303,7 @@ def test_wrong_usage_is_named_with_its_mend(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "demo" / "eval" / "after")
     with pytest.raises(InputFileError, match=r"name .*eval/after"):
         run(str(tmp_path / "demo"))
-    with pytest.raises(InputFileError, match="safegrpo eval"):
+    with pytest.raises(InputFileError, match="no folder here"):
         run(str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="such as apache-2"):
         run(str(folder), "--license", "My own: licence")

@@ -31,7 +31,11 @@ def add_card(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", metavar="EVALUATION", nargs="+", type=Path, help="folder that safegrpo eval has left"
+        "runs",
+        metavar="EVALUATION",
+        nargs="+",
+        type=Path,
+        help="folder that safegrpo eval has left",
     )
     parser.add_argument(
         "-o",
