@@ -31,11 +31,10 @@ def image_tokens(prompt: int) -> int:
 
 def build(folder: Path, shape: str, seed: int, dtype: str) -> None:
     """A model of random weights and its processor, as a directory."""
-    import torch
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLConfig
 
     from safegrpo.microcosm import SHIPPED
-    from safegrpo.microcosm.model import build_processor, save_model
+    from safegrpo.microcosm.model import build_processor
     from safegrpo.models import load_processor
 
     tokenizer = load_processor(SHIPPED).tokenizer
@@ -83,14 +82,25 @@ def build(folder: Path, shape: str, seed: int, dtype: str) -> None:
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
     )
+    save_random(config, build_processor(tokenizer, 2**20), folder, seed, dtype)
+
+
+def save_random(config: Any, processor: Any, folder: Path, seed: int, dtype: str) -> None:
+    """Save a Qwen3-VL of random weights with its processor."""
+    import torch
+    from transformers import Qwen3VLForConditionalGeneration
+
+    from safegrpo.microcosm.model import save_model
+
     torch.manual_seed(seed)
     torch.set_default_dtype(getattr(torch, dtype))
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = Qwen3VLForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
+    ids = processor.tokenizer.get_vocab()
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
-    save_model(model, build_processor(tokenizer, 2**20), folder, getattr(torch, dtype))
+    save_model(model, processor, folder, getattr(torch, dtype))
 
 
 def rows(processor: Any, prompt: int, count: int, seed: int) -> list[dict[str, Any]]:

@@ -14,17 +14,14 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from grpo_worker import Clock, peak_memory
+from grpo_worker import Clock, peak_memory, save_random
 from shapes import SHAPES
 
 
 def build(folder: Path, size: str, seed: int, dtype: str) -> None:
     """A Qwen3-VL of random weights, as a directory, with a processor of the microcosm's words."""
-    import torch
-    from transformers import Qwen3VLForConditionalGeneration
-
     from safegrpo.microcosm import SHIPPED
-    from safegrpo.microcosm.model import build_model, build_processor, save_model
+    from safegrpo.microcosm.model import build_model, build_processor
     from safegrpo.models import load_processor
 
     tokenizer = load_processor(SHIPPED).tokenizer
@@ -34,16 +31,9 @@ def build(folder: Path, size: str, seed: int, dtype: str) -> None:
         setattr(config, f"{name}_token_id", ids[f"<|{name}_pad|>"])
     for name in ("start", "end"):
         setattr(config, f"vision_{name}_token_id", ids[f"<|vision_{name}|>"])
-    torch.manual_seed(seed)
-    torch.set_default_dtype(getattr(torch, dtype))
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = Qwen3VLForConditionalGeneration(config)
-    torch.set_default_dtype(torch.float32)
-    model.generation_config.eos_token_id = ids["<|im_end|>"]
-    model.generation_config.pad_token_id = ids["<|endoftext|>"]
     processor = build_processor(tokenizer, max_pixels=2**22)
     processor.image_processor.temporal_patch_size = config.vision_config.temporal_patch_size
-    save_model(model, processor, folder, getattr(torch, dtype))
+    save_random(config, processor, folder, seed, dtype)
 
 
 def write_rows(folder: Path, count: int, image_tokens: int, words: int, seed: int) -> Path:

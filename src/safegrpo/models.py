@@ -72,8 +72,8 @@ def check_merged(name_or_path: str | Path) -> None:
         )
 
 
-def model_type(name_or_path: str | Path) -> str:
-    """The architecture that a model directory or hub name declares.
+def load_config(name_or_path: str | Path) -> Any:
+    """The configuration of a model directory or hub name.
 
     Raises:
         InputFileError: it is neither a directory nor could a hub be asked for it.
@@ -103,7 +103,12 @@ def model_type(name_or_path: str | Path) -> str:
             f'"{name_or_path}" is a {config.model_type} model, not a vision-language model '
             "(image and text in, text out)"
         )
-    return str(config.model_type)
+    return config
+
+
+def model_type(name_or_path: str | Path) -> str:
+    """The architecture that a model declares. Raises as `load_config`."""
+    return str(load_config(name_or_path).model_type)
 
 
 def load_processor(name_or_path: str | Path, **kwargs: Any) -> Any:

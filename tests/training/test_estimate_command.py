@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from safegrpo.cli import main
+from safegrpo.models import load_config
 from safegrpo.training.config import load_recipe
 from safegrpo.training.estimate.advice import advice
-from safegrpo.training.estimate.estimate import estimate, load_config
+from safegrpo.training.estimate.estimate import estimate
 from safegrpo.training.estimate.memory import PHASES
 
 

@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from safegrpo.data.schema import save_tagged
 from safegrpo.errors import ConfigError, DataError
+from safegrpo.models import load_config
 from safegrpo.training.estimate.compute import Rates, hours, work
-from safegrpo.training.estimate.estimate import estimate, load_config
+from safegrpo.training.estimate.estimate import estimate
 from safegrpo.training.estimate.memory import memory
 from safegrpo.training.estimate.plan import make_plan
 from safegrpo.training.estimate.prompts import assumed_prompts, measured_prompts, read_prompts

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safegrpo.commands.train import add_set_option
 from safegrpo.terminal import printable
 
 _EXAMPLE = """\
@@ -44,14 +44,7 @@ def add_export(subparsers: Any) -> None:
     parser.add_argument("--eval", metavar="SET", help="held-out rows (default: data.eval)")
     parser.add_argument("--eval-split", metavar="SPLIT", help="the split of SET")
     parser.add_argument("--images", metavar="DIR", help="where image paths start")
-    parser.add_argument(
-        "--set",
-        metavar="a.b=c",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="replace a key of the recipe; may be given again",
-    )
+    add_set_option(parser)
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: 1)")
     parser.add_argument(
         "--gpus-per-node", type=int, default=4, metavar="N", help="GPUs of each (default: 4)"
@@ -61,27 +54,18 @@ def add_export(subparsers: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the folder; prints what came of it as one JSON object and returns 0."""
-    import yaml
-
     from safegrpo.export.settings import Cluster
     from safegrpo.export.write import export
     from safegrpo.training.config import load_recipe
 
-    given = {
+    named = {
         "data.train": args.data,
         "data.split": args.split,
         "data.eval": args.eval,
         "data.eval_split": args.eval_split,
         "data.images": args.images,
     }
-    # Quoted as YAML, a value stays the text that it is.
-    quoted = {
-        key: yaml.safe_dump(value, default_style='"', width=math.inf)
-        for key, value in given.items()
-        if value is not None
-    }
-    named = [f"{key}={value}" for key, value in quoted.items()]
-    recipe = load_recipe(args.recipe, [*args.overrides, *named])
+    recipe = load_recipe(args.recipe, args.overrides, named)
     cluster = Cluster(args.nodes, args.gpus_per_node)
     record = export(args.engine, recipe, Path(args.output), cluster)
     for line in _told(record):

@@ -26,6 +26,18 @@ The run folder then holds manifest.json, config.yaml, metrics.jsonl, rollouts/*.
 checkpoints/ (last, best, and those that --resume goes on from)."""
 
 
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add --set, whose values come as `overrides`."""
+    parser.add_argument(
+        "--set",
+        metavar="a.b=c",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="replace a key of the recipe, such as grpo.beta=0.04; may be given again",
+    )
+
+
 def add_train(subparsers: Any) -> None:
     """Add `train` to the sub-parsers of argparse."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -36,14 +48,7 @@ def add_train(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE.yaml", help="what to train, on what and how")
-    parser.add_argument(
-        "--set",
-        metavar="a.b=c",
-        action="append",
-        default=[],
-        dest="overrides",
-        help="replace a key of the recipe, such as grpo.beta=0.04; may be given again",
-    )
+    add_set_option(parser)
     parser.add_argument("--output", metavar="DIR", help="the run folder (replaces the recipe's)")
     parser.add_argument(
         "--resume",
@@ -89,17 +94,10 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train; prints the result as one JSON object and returns 0."""
-    import yaml
-
     from safegrpo.training.config import load_recipe
 
-    overrides = list(args.overrides)
-    if args.output is not None:
-        # Quoted as YAML, it stays the text that it is.
-        quoted = yaml.safe_dump(args.output, default_style='"', width=math.inf)
-        overrides.append(f"output={quoted}")
     _check_estimate(args)
-    recipe = load_recipe(args.recipe, overrides)
+    recipe = load_recipe(args.recipe, args.overrides, {"output": args.output})
     if args.dry_run:
         return _estimate(args, recipe)
     from safegrpo.training.run import leave_processes, train
@@ -150,10 +148,11 @@ def _flag(name: str) -> str:
 
 def _estimate(args: argparse.Namespace, recipe: Any) -> int:
     """Print what the recipe would take; returns 0 whether it fits or not."""
+    from safegrpo.models import load_config
     from safegrpo.training.estimate.advice import advice
     from safegrpo.training.estimate.assumptions import assumptions
     from safegrpo.training.estimate.compute import Rates
-    from safegrpo.training.estimate.estimate import estimate, load_config
+    from safegrpo.training.estimate.estimate import estimate
     from safegrpo.training.estimate.shape import model_shape
     from safegrpo.training.estimate.table import as_json, lines
     from safegrpo.training.run import quiet

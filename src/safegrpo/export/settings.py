@@ -120,11 +120,6 @@ class Settings:
         return self.recipe.lora
 
     @property
-    def trains_vision(self) -> bool:
-        """Whether the vision tower is trained; adapters never touch it."""
-        return self.recipe.lora is None and not self.recipe.freeze_vision
-
-    @property
     def reward_options(self) -> dict[str, Any]:
         """The keyword arguments of `rewards.compute_score`, but for those that are its own."""
         options: dict[str, Any] = {"rules": self.recipe.rules, "mode": self.recipe.mode}

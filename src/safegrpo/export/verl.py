@@ -208,7 +208,7 @@ def _rollout(settings: Settings) -> list[Override]:
     if settings.lora is not None:
         found.append(("load_format", "safetensors"))  # vLLM holds the base model, verl the adapter
     keyed = [(f"actor_rollout_ref.rollout.{key}", value) for key, value in found]
-    if settings.trains_vision:
+    if settings.recipe.trains_vision:
         # As published, by vLLM's name of today; vision features verl forgets itself.
         keyed.append(("+actor_rollout_ref.rollout.engine_kwargs.vllm.mm_processor_cache_gb", 0))
     return keyed

@@ -19,8 +19,7 @@ from typing import Any, Literal
 from safegrpo.data.hub_layout import is_hub_name
 from safegrpo.data.jsonl import check_folder, parse_object
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.data.questions import load_questions, mix_questions
-from safegrpo.data.schema import load_tagged, tag_cells
+from safegrpo.data.schema import tag_cells
 from safegrpo.errors import (
     ConfigError,
     DataError,
@@ -31,8 +30,9 @@ from safegrpo.errors import (
 from safegrpo.export import easyr1, verl
 from safegrpo.export.rows import write_rows
 from safegrpo.export.settings import Cluster, Exported, Settings, settings_of
-from safegrpo.thinking import GUIDE, guided_prompt, load_guide
+from safegrpo.thinking import guided_prompt
 from safegrpo.training.config import Recipe
+from safegrpo.training.inputs import guide_of, held_out_pairs, training_pairs
 from safegrpo.versions import versions_of
 
 Engine = Literal["verl", "easyr1"]
@@ -78,7 +78,7 @@ def export(engine: Engine, recipe: Recipe, output: Path, cluster: Cluster) -> di
     said = [*settings.notices, *_module(engine).check(settings)]
     check_folder(output, (RECORD,), f"export {engine}")
     earlier = _earlier(output)
-    guide = load_guide(recipe.guide) if recipe.guide else GUIDE
+    guide = guide_of(recipe)
     processor, reason = _processor(engine, recipe)
     if reason is not None:
         said.append(
@@ -89,7 +89,7 @@ def export(engine: Engine, recipe: Recipe, output: Path, cluster: Cluster) -> di
         )
     parts = {
         name: _part(name, pairs, recipe, processor, guide)
-        for name, pairs in (("train", _train_pairs(recipe)), ("test", _test_pairs(recipe)))
+        for name, pairs in (("train", training_pairs(recipe)), ("test", held_out_pairs(recipe)))
         if pairs
     }
     _check_rows(parts["train"], settings)
@@ -181,24 +181,6 @@ def _write_one_row(folder: Path, part: Part, recipe: Recipe, guide: str) -> None
     pair = min(part.pairs, key=lambda pair: (len(pair.images), len(pair.prompt)))
     text = _text(pair, recipe, guide)
     write_rows(folder / easyr1.ONE_ROW, [pair], [text], recipe.data.max_pixels)
-
-
-def _train_pairs(recipe: Recipe) -> list[TaggedPair]:
-    data = recipe.data
-    if data.train is None:
-        raise ConfigError('"data.train" is missing: name a tagged set')
-    pairs = load_tagged(data.train, data.images, data.split)
-    if data.questions is None:
-        return pairs
-    questions = load_questions(data.questions, data.questions_split)
-    return mix_questions(pairs, questions, data.question_share, recipe.seed)
-
-
-def _test_pairs(recipe: Recipe) -> list[TaggedPair]:
-    data = recipe.data
-    if data.eval is None:
-        return []
-    return load_tagged(data.eval, data.images, data.eval_split)[: data.eval_limit]
 
 
 def _text(pair: TaggedPair, recipe: Recipe, guide: str) -> str:

@@ -154,6 +154,11 @@ class Recipe(_Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
     output: str = "runs/safegrpo"
 
+    @property
+    def trains_vision(self) -> bool:
+        """Whether the vision tower is trained; adapters never touch it."""
+        return self.lora is None and not self.freeze_vision
+
     @field_validator("model", "output")
     @classmethod
     def _not_blank(cls, value: str) -> str:
@@ -177,8 +182,11 @@ class Recipe(_Section):
         return self
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, with `overrides` such as "grpo.beta=0.04" set on top.
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), named: Mapping[str, str | None] | None = None
+) -> Recipe:
+    """The recipe in a YAML file, with `overrides` such as "grpo.beta=0.04" set on top, and over
+    those the texts of `named` ({"data.train": …}) that are not None, as they are.
 
     Raises InputFileError if the file or its guide is missing, ConfigError in one line for
     anything in it that cannot be used.
@@ -199,7 +207,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(options, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys, this is {_kind(options)}")
     for override in overrides:
-        _set(options, override)
+        key, value = _read_override(override)
+        _set(options, key, value, override)
+    for key, text in (named or {}).items():
+        if text is not None:
+            _set(options, key, text, key)
     options.setdefault("output", f"runs/{path.stem}")
     return _validated(options, str(path))
 
@@ -221,23 +233,28 @@ def _validated(options: Mapping[str, Any], place: str) -> Recipe:
     return recipe
 
 
-def _set(options: dict[str, Any], override: str) -> None:
-    """Set one "a.b=value" in nested mappings; the value is read as YAML."""
+def _read_override(override: str) -> tuple[str, Any]:
+    """Key and value of one "a.b=value"; the value is read as YAML."""
     name, equals, text = override.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not equals or not all(keys):
         raise ConfigError(f'--set "{override}": write it as key=value, such as grpo.beta=0.04')
     try:
-        value = yaml.safe_load(text)
+        return ".".join(keys), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f'--set "{override}": not YAML: {_one_line(error)}') from error
+
+
+def _set(options: dict[str, Any], name: str, value: Any, said: str) -> None:
+    """Set the value at "a.b" in nested mappings; `said` is how that was asked for."""
+    keys = name.split(".")
     place = options
     for key in keys[:-1]:
         if place.get(key) is None:
             place[key] = {}
         place = place[key]
         if not isinstance(place, dict):
-            raise ConfigError(f'--set "{override}": "{key}" holds {_kind(place)}, not keys')
+            raise ConfigError(f'--set "{said}": "{key}" holds {_kind(place)}, not keys')
     place[keys[-1]] = value
 
 

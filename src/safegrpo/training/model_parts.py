@@ -98,13 +98,18 @@ def peft_config(model: Any, lora: LoraConfig) -> Any:
     )
 
 
+def head_is_tied(model: Any) -> bool:
+    """Whether a model's head has the weights of its embeddings."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
 def _check_not_tied(model: Any, targets: Sequence[str]) -> None:
     # Merged, the head would be another one than the embeddings, and a tied model keeps but one.
-    head = model.get_output_embeddings()
-    if head is None or head.weight is not model.get_input_embeddings().weight:
+    if not head_is_tied(model):
         return
     for name in targets:
-        if model.get_submodule(name) is head:
+        if model.get_submodule(name) is model.get_output_embeddings():
             raise ConfigError(
                 f"lora.target_modules: {name.rpartition('.')[2]} has the weights of the "
                 "embeddings in this model and cannot be adapted alone: leave it out"

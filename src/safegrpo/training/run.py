@@ -15,12 +15,10 @@ from typing import Any
 from rich.console import Console
 
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.data.questions import load_questions, mix_questions
-from safegrpo.data.schema import load_tagged
-from safegrpo.errors import ConfigError, DataError, InputFileError, MissingDependencyError
-from safegrpo.thinking import GUIDE, load_guide
+from safegrpo.errors import ConfigError, DataError, MissingDependencyError
 from safegrpo.training.config import Recipe
 from safegrpo.training.grpo_options import INSTALL, grpo_config, notices
+from safegrpo.training.inputs import guide_of, held_out_pairs, training_pairs
 from safegrpo.training.result import Measure, RunResult
 
 
@@ -59,12 +57,9 @@ def train(
         console.print(notice)
     run_dir = Path(recipe.output)
     args = grpo_config(recipe, str(run_dir / "checkpoints"))
-    guide = load_guide(recipe.guide) if recipe.guide else GUIDE
-    pairs = list(train_pairs) if train_pairs is not None else _load(recipe, "train")
-    if recipe.data.questions is not None:
-        questions = load_questions(recipe.data.questions, recipe.data.questions_split)
-        pairs = mix_questions(pairs, questions, recipe.data.question_share, recipe.seed)
-    held_out = list(eval_pairs) if eval_pairs is not None else _load(recipe, "eval")
+    guide = guide_of(recipe)
+    pairs = training_pairs(recipe, train_pairs)
+    held_out = held_out_pairs(recipe) if eval_pairs is None else list(eval_pairs)
     _check_size(pairs, args)
     _check_hints(recipe, args)
 
@@ -111,23 +106,6 @@ def quiet() -> None:
     # TRL still calls these by the names that transformers has begun to rename.
     for name in ("gradient_checkpointing", "is_gradient_checkpointing"):
         warnings.filterwarnings("ignore", f"`{name}` is deprecated", FutureWarning)
-
-
-def _load(recipe: Recipe, which: str) -> list[TaggedPair]:
-    data = recipe.data
-    if which == "train" and data.train is None:
-        raise ConfigError('"data.train" is missing: name a tagged set')
-    try:
-        if which == "train":
-            return load_tagged(str(data.train), data.images, data.split)
-        if data.eval is None:
-            return []
-        return load_tagged(data.eval, data.images, data.eval_split)[: data.eval_limit]
-    except (DataError, InputFileError) as error:
-        said = str(error).replace("pass --images DIR", "set data.images to their folder")
-        if which == "eval" and isinstance(error, InputFileError):
-            said += "; name a held-out set of your own, or set data.eval: null"
-        raise type(error)(f"data.{which}: {said}") from error
 
 
 def _check_installed(recipe: Recipe) -> None:

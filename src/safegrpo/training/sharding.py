@@ -9,6 +9,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from safegrpo.errors import ConfigError, ModelError
 from safegrpo.shared_prefix.model import transformers_model
+from safegrpo.training.model_parts import head_is_tied
 
 
 def how_it_runs(trainer: Any) -> str:
@@ -52,8 +53,7 @@ def check_head(trainer: Any) -> None:
     if trainer._dist.fsdp_version != 2 or trainer.accelerator.num_processes == 1:
         return
     model = transformers_model(trainer.accelerator.unwrap_model(trainer.model))
-    head = model.get_output_embeddings().weight
-    if head.requires_grad and head is not model.get_input_embeddings().weight:
+    if model.get_output_embeddings().weight.requires_grad and not head_is_tied(model):
         raise ModelError(
             "under FSDP2 TRL computes a wrong gradient of a head that is not tied to the "
             "embeddings, unless prompts are shared: keep shared_prefix on, or take DeepSpeed"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from safegrpo.errors import ConfigError, ModelError
-from safegrpo.models import model_type
+from safegrpo.errors import ConfigError
+from safegrpo.models import load_config
 from safegrpo.training.config import Recipe
 from safegrpo.training.estimate.compute import Hours, Rates, Work, hours, work
 from safegrpo.training.estimate.memory import Memory, memory
@@ -92,17 +91,6 @@ def estimate(
         hours=hours(plan, done, steps, evaluated, rates) if rates and steps is not None else None,
         gpu_bytes=gpu_bytes,
     )
-
-
-def load_config(name: str) -> Any:
-    """The configuration of a model directory or hub name; errors as load_model()'s."""
-    from transformers import AutoConfig
-
-    model_type(name)
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f'"{name}": config.json is not understood: {error}') from error
 
 
 def _evaluated(recipe: Recipe, steps: int | None) -> int:

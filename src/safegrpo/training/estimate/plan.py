@@ -149,7 +149,7 @@ def make_plan(
         precision=_precision(recipe, on_gpu, sharding),
         optimizer=str(getattr(given["optim"], "value", given["optim"])),
         lora=recipe.lora,
-        trains_vision=recipe.lora is None and not recipe.freeze_vision,
+        trains_vision=recipe.trains_vision,
         shared_prefix=recipe.shared_prefix,
         generator=_generator(given),
         vllm=_vllm(given),

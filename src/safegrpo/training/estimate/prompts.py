@@ -9,11 +9,9 @@ from pathlib import Path
 
 from safegrpo.data.hub_layout import is_hub_name
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.data.questions import load_questions, mix_questions
-from safegrpo.data.schema import load_tagged
 from safegrpo.errors import InputFileError, ModelError
-from safegrpo.thinking import GUIDE, load_guide
 from safegrpo.training.config import Recipe
+from safegrpo.training.inputs import guide_of, training_pairs
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,7 @@ def read_prompts(recipe: Recipe) -> PromptLengths:
         return assumed_prompts(limit, str(error))
     from safegrpo.training.data import build_dataset
 
-    pairs = load_tagged(data.train, data.images, data.split)
-    if data.questions is not None:
-        questions = load_questions(data.questions, data.questions_split)
-        pairs = mix_questions(pairs, questions, data.question_share, recipe.seed)
-    guide = load_guide(recipe.guide) if recipe.guide else GUIDE
+    pairs, guide = training_pairs(recipe), guide_of(recipe)
 
     def lengths(rows: Sequence[TaggedPair]) -> tuple[int, ...]:
         return build_dataset(
