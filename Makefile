@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-slow check audit bench microcosm-base results wheel-test inspect-test verl-test deepspeed-test clean
+.PHONY: help install demo test test-slow check audit bench microcosm-base study results wheel-test inspect-test verl-test deepspeed-test clean
 
 help:
 	@echo "make demo            align a tiny model on the CPU: before/after table and report"
@@ -18,6 +18,7 @@ help:
 	@echo "make deepspeed-test  two processes under DeepSpeed ZeRO give what one does"
 	@echo "make bench           a GRPO step beside TRL's, along every axis: docs/performance.md"
 	@echo "make microcosm-base  the demo's base model, from nothing"
+	@echo "make study           the study: rows and seeds that are missing, then docs/results.md"
 	@echo "make results         docs/results.md and the README's table, from docs/results/"
 
 install: .venv/.train
@@ -64,7 +65,12 @@ microcosm-base: .venv/.train
 	$(BIN)/python -m safegrpo.microcosm.base $(ARGS)
 
 results: .venv/.train
-	$(BIN)/python scripts/demo_results.py render
+	$(BIN)/safegrpo study --render -o docs
+	$(BIN)/python scripts/demo_table.py render
+
+# Days on two cores; goes on where it stopped. make study ARGS="--rows ours --seeds 1000"
+study: .venv/.train
+	$(BIN)/safegrpo study -o docs --jobs 2 $(ARGS)
 
 wheel-test: .venv/.dev
 	scripts/wheel_test.sh

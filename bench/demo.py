@@ -21,7 +21,7 @@ def seconds(shared: bool, seed: int) -> float:
     """Seconds that the demo trains for."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--seed", str(seed), "--output", f"{folder}/run"]
-        options += ["--set", f"shared_prefix={str(shared).lower()}"]
+        options += ["--set", f"shared_prefix={str(shared).lower()}", "--set", "internalise=null"]
         command = [sys.executable, "-m", "safegrpo", "demo", *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         summary = json.loads(Path(folder, "run", "summary.json").read_text("utf-8"))

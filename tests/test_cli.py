@@ -16,7 +16,7 @@ GOOD = (
     "<combined_safe>unsafe</combined_safe></think><answer>I won't help with that.</answer>"
 )
 COMMANDS = (
-    *("demo", "train", "ask", "score", "classify", "explain", "audit"),
+    *("demo", "train", "ask", "score", "classify", "explain", "audit", "study"),
     *("pairs", "annotate", "select", "benchmarks", "eval", "report", "card", "doctor"),
     "export",
 )

@@ -26,6 +26,7 @@ from safegrpo.commands.report import add_report
 from safegrpo.commands.score import add_classify, add_score
 from safegrpo.commands.select import add_select
 from safegrpo.commands.sources import add_pairs
+from safegrpo.commands.study import add_study
 from safegrpo.commands.train import add_train
 from safegrpo.errors import SafeGRPOError
 from safegrpo.terminal import printable
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     for add in (
         *(add_demo, add_train, add_ask, add_score, add_classify, add_explain, add_audit),
         *(add_pairs, add_annotate, add_select, add_benchmarks, add_eval, add_report, add_card),
-        *(add_export, add_doctor),
+        *(add_export, add_study, add_doctor),
     ):
         add(commands)
     return root

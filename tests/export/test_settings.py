@@ -133,6 +133,7 @@ def test_weights_and_format_reach_the_reward() -> None:
     ("changes", "key"),
     [
         ({"cold_start": {}}, "cold_start"),
+        ({"internalise": {}}, "internalise"),
         ({"credit": {"hints": 4}}, "credit.hints"),
         ({"credit": {"skip_settled": True}}, "credit.skip_settled"),
         ({"sampling": {"balance": True}}, "sampling.balance"),

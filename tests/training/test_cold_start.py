@@ -9,8 +9,9 @@ import torch
 from safegrpo.models import load_model, load_processor
 from safegrpo.reward import Target, score
 from safegrpo.thinking import Tags
-from safegrpo.training.cold_start import Collator, Example, example_response
+from safegrpo.training.cold_start import example_response
 from safegrpo.training.run import train
+from safegrpo.training.supervised import Collator, Example
 
 from .conftest import pair
 

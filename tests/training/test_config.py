@@ -168,6 +168,17 @@ def test_a_cold_start_has_nothing_to_teach_in_direct_mode(tmp_path):
     assert "cold_start" in fails(tmp_path, GOOD + "mode: direct\ncold_start: {}\n")
 
 
+def test_nothing_is_carried_over_in_direct_mode(tmp_path):
+    assert "internalise" in fails(tmp_path, GOOD + "mode: direct\ninternalise: {}\n")
+
+
+@pytest.mark.parametrize("wrong", ["replay: 1", "temperature: 0", "rollouts: 0", "target: tags"])
+def test_what_internalise_cannot_be(tmp_path, wrong):
+    assert "internalise." + wrong.split(":")[0] in fails(
+        tmp_path, GOOD + f"internalise: {{{wrong}}}\n"
+    )
+
+
 @pytest.mark.parametrize("size", ["4b", "8b"])
 def test_the_paper_recipes_hold_the_published_settings(size, repository):
     recipe = load_recipe(repository / "recipes" / f"qwen3_vl_{size}_paper.yaml")

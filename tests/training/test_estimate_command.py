@@ -55,6 +55,13 @@ def test_a_table_for_people(capsys, recipe_file) -> None:
     assert all(len(line) < 400 for line in out.splitlines())
 
 
+def test_what_comes_before_and_after_grpo_is_said_not_to_be_counted(capsys, recipe_file) -> None:
+    sets = [word for key in ("cold_start", "internalise") for word in ("--set", f"{key}.steps=5")]
+    rests_on = json.dumps(said(capsys, recipe_file, *sets))
+    assert "the cold start is not counted" in rests_on
+    assert "what comes after GRPO (internalise) is not counted" in rests_on
+
+
 def test_hours_only_at_given_rates(capsys, recipe_file) -> None:
     steps = ("--set", "grpo.max_steps=10")
     assert said(capsys, recipe_file, *steps)["hours"] is None

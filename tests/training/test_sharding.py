@@ -47,10 +47,12 @@ def test_zero_3_has_to_give_its_weights(stage, gathers, fine) -> None:
         check_saves_whole(trainer)
 
 
-def test_a_cold_start_of_a_divided_model_is_refused(recipe, pairs, monkeypatch) -> None:
+def test_supervised_steps_of_a_divided_model_are_refused(recipe, pairs, monkeypatch) -> None:
     monkeypatch.setattr("safegrpo.training.session.divided_launch", lambda: True)
     with pytest.raises(ConfigError, match="cold_start trains a model that is not divided"):
         train(recipe(cold_start={"steps": 1}), train_pairs=pairs)
+    with pytest.raises(ConfigError, match="internalise trains a model that is not divided"):
+        train(recipe(internalise={"steps": 1}), train_pairs=pairs)
 
 
 def test_hints_need_whole_groups_in_a_process(recipe) -> None:

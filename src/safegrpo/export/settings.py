@@ -199,7 +199,9 @@ def _check_ours(recipe: Recipe) -> None:
     credit = recipe.credit
     for key, asked, mend in (
         ("cold_start", recipe.cold_start, "name a model that has had it, and set cold_start: null"),
+        ("internalise", recipe.internalise, "set internalise: null"),
         ("credit.hints", credit.hints, "set credit.hints: 0"),
+        ("credit.format_gate", not credit.format_gate, "set credit.format_gate: true"),
         ("credit.skip_settled", credit.skip_settled, "set credit.skip_settled: false"),
         ("sampling.balance", recipe.sampling.balance, "set sampling.balance: false"),
     ):

@@ -118,7 +118,7 @@ def run_demo(
 
 
 def _given(base_model: Path, seed: int, rules: Rules, output: Path) -> list[str]:
-    options: dict[str, str | int] = {
+    options: dict[str, str | int | None] = {
         "model": str(base_model),
         "guide": str(base_model / GUIDE_FILE),
         "rules": rules,
@@ -128,6 +128,7 @@ def _given(base_model: Path, seed: int, rules: Rules, output: Path) -> list[str]
     if rules == "paper":
         options["grpo.multi_objective_aggregation"] = "sum_then_normalize"
         options["credit.hints"] = 0
+        options["internalise"] = None
     return [f"{key}={json.dumps(value)}" for key, value in options.items()]  # JSON is YAML
 
 

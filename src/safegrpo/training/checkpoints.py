@@ -24,8 +24,9 @@ from transformers import set_seed
 from safegrpo.data.jsonl import read_jsonl, read_text, write_text_atomic
 from safegrpo.errors import ConfigError, DataError, InputFileError
 
-BEST, LAST = "best", "last"
-"""The folders of the model that measured best, and of the model after the last step."""
+BEST, LAST, INTERNALISED = "best", "last", "internalised"
+"""The folders of the model that measured best, of the model after the last step, and of what was
+made of that one by `internalise`."""
 _SAVED = "safegrpo_step.json"
 
 _NAME = re.compile(r"checkpoint-(\d+)")

@@ -11,16 +11,13 @@ import gc
 import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
-from safegrpo.data.images import open_image
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.evaluation.generate import chat_messages, generate_responses
+from safegrpo.evaluation.generate import generate_responses
 from safegrpo.models import load_model
 from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
 from safegrpo.training.checkpoints import replace_folder
@@ -31,6 +28,7 @@ from safegrpo.training.model_parts import (
     save_trained,
     training_dtype,
 )
+from safegrpo.training.supervised import Collator, Example, supervise
 
 FALLBACK_ANSWER = "Here is what I can say about it."
 _REASONS = {
@@ -68,72 +66,6 @@ def example_response(pair: TaggedPair, answer: str | None, opened: bool) -> str:
     if not parse(response, "strict").well_formed:
         return example_response(pair, FALLBACK_ANSWER, opened)
     return response if opened else f"<think>\n{response}"
-
-
-@dataclass(frozen=True)
-class Example:
-    """A guided prompt, its pair's row in the training set, and the response to learn."""
-
-    row: int
-    prompt: str
-    response: str
-
-
-class Collator:
-    """Examples to model inputs: prompts padded on the left, responses on the right, as in GRPO."""
-
-    def __init__(self, processor: Any, pairs: Sequence[TaggedPair], recipe: Recipe) -> None:
-        self._processor = processor
-        self._pairs = pairs
-        self._max_pixels = recipe.data.max_pixels
-        self._template = dict(recipe.grpo.get("chat_template_kwargs") or {})
-
-    def images(self, row: int) -> list[Image.Image]:
-        pair = self._pairs[row]
-        return [open_image(r, self._max_pixels, pair.where) for r in pair.images]
-
-    def render(self, images: Sequence[Image.Image], prompt: str) -> str:
-        """A prompt as text, up to where the model goes on."""
-        return str(
-            self._processor.apply_chat_template(
-                chat_messages(images, prompt),
-                tokenize=False,
-                add_generation_prompt=True,
-                **self._template,
-            )
-        )
-
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        tokenizer = self._processor.tokenizer
-        images = [self.images(example.row) for example in examples]
-        texts = [self.render(i, e.prompt) for i, e in zip(images, examples, strict=True)]
-        inputs = dict(
-            self._processor(
-                images=images if any(images) else None,
-                text=texts,
-                padding=True,
-                return_tensors="pt",
-            )
-        )
-        responses = [
-            tokenizer(example.response, add_special_tokens=False)["input_ids"]
-            + [tokenizer.eos_token_id]
-            for example in examples
-        ]
-        width = max(map(len, responses))
-        ids = torch.full((len(responses), width), tokenizer.pad_token_id)
-        kept = torch.zeros_like(ids)
-        for i, response in enumerate(responses):
-            ids[i, : len(response)] = torch.tensor(response)
-            kept[i, : len(response)] = 1
-        prompt_labels = torch.full_like(inputs["input_ids"], -100)
-        labels = torch.cat([prompt_labels, ids.masked_fill(kept == 0, -100)], dim=1)
-        for name in ("token_type_ids", "mm_token_type_ids"):
-            if name in inputs:
-                inputs[name] = torch.cat([inputs[name], torch.zeros_like(ids)], dim=1)
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
-        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], kept], dim=1)
-        return {**inputs, "labels": labels}
 
 
 def build_examples(
@@ -182,10 +114,6 @@ def cold_start(
     `args` is the run's GRPOConfig: precision and device are taken from it. The folder appears
     whole or not at all, so a run killed in here starts its cold start again.
     """
-    # transformers' own Trainer and not TRL's SFTTrainer: prompts are then rendered, expanded and
-    # padded exactly as GRPO's generation will do it, whatever the chat template does to thinking.
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-
     config = recipe.cold_start or ColdStartConfig()
     torch.manual_seed(recipe.seed)
     model = load_model(recipe.model, dtype=training_dtype(recipe)).to(args.device)
@@ -200,33 +128,7 @@ def cold_start(
         if args.gradient_checkpointing:
             model.enable_input_require_grads()
     work = directory.with_name(f"{directory.name}.work")
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(work),
-            max_steps=config.steps,
-            learning_rate=config.learning_rate,
-            per_device_train_batch_size=config.batch_size,
-            warmup_steps=max(1, config.steps // 10),
-            seed=recipe.seed,
-            use_cpu=args.use_cpu,
-            bf16=args.bf16,
-            fp16=args.fp16,
-            gradient_checkpointing=args.gradient_checkpointing,
-            # One process may have rows without images where another's vision tower trains.
-            ddp_find_unused_parameters=True,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        ),
-        data_collator=collator,
-        train_dataset=examples,
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    trainer, _ = supervise(model, examples, collator, config, recipe, args, work)
     if trainer.is_world_process_zero():
         part = directory.with_name(f"{directory.name}.part")
         save_trained(trainer.accelerator.unwrap_model(trainer.model), processor, part, recipe.model)

@@ -62,18 +62,40 @@ class LoraConfig(_Section):
     target_modules: tuple[str, ...] = LANGUAGE_LINEAR
 
 
-class ColdStartConfig(_Section):
+class SupervisedConfig(_Section):
+    """Supervised steps, of `batch_size` rows on each process."""
+
+    steps: int = Field(default=50, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+
+
+class ColdStartConfig(SupervisedConfig):
     """Supervised steps on the format before GRPO, from `examples` of the training pairs.
 
     Answers to safe pairs are the row's own `answer`, or what the model says unasked (greedy, at
     most `answer_tokens`), so that the format is learned and the manner of helping kept.
     """
 
-    steps: int = Field(default=50, ge=1)
-    learning_rate: float = Field(default=1e-5, gt=0)
-    batch_size: int = Field(default=8, ge=1)
     examples: int | None = Field(default=256, ge=1)
     answer_tokens: int = Field(default=256, ge=1)
+
+
+class InternaliseConfig(SupervisedConfig):
+    """Supervised steps after GRPO that carry over what it taught to prompts without the guide.
+
+    `rollouts` responses to each of at most `examples` training pairs are sampled with the guide;
+    those that earn the full reward are learned without it: the whole `response` (the model then
+    thinks unasked) or the `answer` alone. `replay` is the share of batches that are learned with
+    the guide, so that it goes on to be followed.
+    """
+
+    steps: int = Field(default=100, ge=1)
+    rollouts: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    target: Literal["response", "answer"] = "response"
+    replay: float = Field(default=0.33, ge=0, lt=1)
+    examples: int | None = Field(default=None, ge=1)
 
 
 class EvaluateConfig(_Section):
@@ -104,13 +126,15 @@ class CreditConfig(_Section):
     of the group state a wrong one. `skip_settled`: completions without an advantage leave the loss,
     so that they are not held to the reference model either. `format_weight`: weight of a third
     reward, the format alone, which tells a broken format from a wrong tag. `reason_share`: the
-    share of R_behavior on unsafe pairs that only a refusal with a reason earns.
+    share of R_behavior on unsafe pairs that only a refusal with a reason earns. `format_gate`: off,
+    tags and behavior pay whatever the format is; to see what the gate is for.
     """
 
     hints: int = Field(default=0, ge=0)
     skip_settled: bool = False
     format_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     reason_share: float = Field(default=0.0, ge=0, le=1)
+    format_gate: bool = True
 
 
 class SamplingConfig(_Section):
@@ -143,6 +167,7 @@ class Recipe(_Section):
     lora: LoraConfig | None = None
     freeze_vision: bool = True
     cold_start: ColdStartConfig | None = None
+    internalise: InternaliseConfig | None = None
     grpo: dict[str, Any] = Field(default_factory=dict)
     credit: CreditConfig = CreditConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -170,6 +195,10 @@ class Recipe(_Section):
     def _fits(self) -> Recipe:
         if self.cold_start is not None and self.mode == "direct":
             raise ValueError("cold_start teaches the format, which mode: direct does not have")
+        if self.internalise is not None and self.mode == "direct":
+            raise ValueError(
+                "internalise carries over what the guide teaches, and mode: direct has no guide"
+            )
         if self.mode == "direct" and (self.credit.hints or self.credit.format_weight):
             raise ValueError("credit: mode: direct has neither tags to hint at nor a format to pay")
         if self.credit.hints and self.grpo.get("use_vllm"):

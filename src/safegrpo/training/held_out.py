@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.measure import ask_items, item_of
 from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.training.config import Recipe
+from safegrpo.training.model_parts import mixed_precision
 from safegrpo.training.result import Measure
 
 
@@ -36,11 +35,9 @@ class HeldOut:
 
     def __call__(self, model: Any, step: int) -> dict[str, float]:
         """The numbers of a model after a step, by the names under which they are logged."""
-        half = torch.float16 if self.args.fp16 else torch.bfloat16
-        mixed = self.args.fp16 or self.args.bf16
         # What the trainer's forward passes do inside; said here, so that a check of what was
         # sampled knows how far rounding goes.
-        with torch.autocast(self.args.device.type, half, enabled=mixed):
+        with mixed_precision(self.args):
             return self._measured(model, step)
 
     def _measured(self, model: Any, step: int) -> dict[str, float]:

@@ -23,6 +23,7 @@ from safegrpo.report.tables import code, in_cell, one_line
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.config import Recipe
 from safegrpo.training.model_parts import ADAPTER
+from safegrpo.training.result import Internalised
 from safegrpo.training.run_folder import splits_of
 
 _LOCAL = "a local model"
@@ -52,6 +53,7 @@ class Training:
     `manifest` is that of the run's folder. `row` are the newest training numbers, by their names
     in metrics.jsonl, with their `step`. `values` are held-out numbers in [0, 1] by name, `counts`
     how many pairs are behind each. `chosen_by` is the metric that the model was chosen by.
+    `internalised` is what the model has learned from after that.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Training:
     values: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     chosen_by: str | None = None
+    internalised: Internalised | None = None
 
 
 def training_card(made: Training) -> str:
@@ -88,7 +91,7 @@ def training_card(made: Training) -> str:
         "### The recipe",
         _fenced(_told_recipe(recipe), "yaml"),
         "## How to use it",
-        *_use(recipe),
+        *_use(made),
         "## Licence",
         f"The licence of its base model ({_base(recipe)}) applies to it too; some ask for a notice "
         "of changes, which this card is. Those of the training data may restrict its use further.",
@@ -110,6 +113,7 @@ def _facts(made: Training) -> Iterator[str]:
         yield f"Supervised steps on the format, from training pairs: {recipe.cold_start.steps}"
     if made.steps:
         yield from _method(made)
+        yield from _after(made)
     if lora is not None:
         on = ", on top of those steps" if made.steps and recipe.cold_start is not None else ""
         yield (
@@ -148,6 +152,19 @@ def _method(made: Training) -> Iterator[str]:
     yield f"Processes: {', then '.join(str(one.processes) for one in splits)}"
 
 
+def _after(made: Training) -> Iterator[str]:
+    config, learned = made.recipe.internalise, made.internalised
+    if config is not None and learned is None:
+        yield "Supervised steps without the guide: none yet, this is the model before them"
+    if config is not None and learned is not None:
+        what = "its responses" if config.target == "response" else "its answers"
+        yield (
+            f"Supervised steps without the guide, after that: {config.steps}, on {what} to "
+            f"training pairs asked with the guide, which go on to be learned with it, too; "
+            f"{learned.kept:,} of {learned.sampled:,} earned the full reward and were learned from"
+        )
+
+
 def _numbers(made: Training) -> Iterator[str]:
     rows = [
         f"| {title} | {made.row[name]:.4g} |" for name, title in _ROWS.items() if name in made.row
@@ -156,7 +173,8 @@ def _numbers(made: Training) -> Iterator[str]:
         yield f"### In training, at step {made.row['step']}"
         yield "\n".join(["| mean over its completions | |", "|---|---|", *rows])
     if made.values:
-        yield f"### On held-out pairs, after step {made.step}"
+        after = "all steps" if made.internalised else f"step {made.step}"
+        yield f"### On held-out pairs, after {after}"
         yield "\n".join(["| asked | measure | value |", "|---|---|---|", *_held_out(made)])
         if made.chosen_by is not None:
             yield (
@@ -181,7 +199,8 @@ def _value(metric: str, value: float, n: int | None) -> str:
     return format_rate(value, n) if n else f"{value:.4g} (n not recorded)"
 
 
-def _use(recipe: Recipe) -> Iterator[str]:
+def _use(made: Training) -> Iterator[str]:
+    recipe = made.recipe
     guided = recipe.mode == "guided"
     template = published(recipe.grpo.get("chat_template_kwargs") or {})
     yield "With transformers (Qwen's processors want torchvision, too):"
@@ -221,6 +240,8 @@ def _use(recipe: Recipe) -> Iterator[str]:
             f"It was trained to answer with the guide of `{GUIDE_FILE}` after the question. The "
             "answer stands in `<answer>…</answer>`, the tags in the thinking before it."
         )
+    if guided and made.internalised:
+        yield "It has also learned to answer so without the guide, to the question alone."
 
 
 def _hub_sets(recipe: Recipe) -> list[str]:

@@ -127,6 +127,13 @@ def training_dtype(recipe: Recipe) -> str:
     return "bfloat16" if frozen_on_gpu and not recipe.grpo.get("use_cpu") else "float32"
 
 
+def mixed_precision(args: Any) -> torch.autocast:
+    """What the trainer's forward passes compute in, for what is sampled outside of them; `args` is
+    the run's GRPOConfig."""
+    half = torch.float16 if args.fp16 else torch.bfloat16
+    return torch.autocast(args.device.type, half, enabled=args.fp16 or args.bf16)
+
+
 def whole_state(model: Any, accelerator: Any) -> dict[str, torch.Tensor]:
     """The state of a model in training, its shards put together; `model` may be wrapped.
 

@@ -149,6 +149,19 @@ SaveModel = Callable[[str, Mapping[str, float]], None]
 """save(name, values): save the model as `checkpoints/name`; `values` are its held-out numbers."""
 
 
+def measured(trainer: Any, evaluator: Evaluator, step: int) -> dict[str, float]:
+    """The held-out numbers of a trainer's model, found by every process."""
+    with (
+        unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as model,
+        torch.no_grad(),
+    ):
+        return dict(evaluator(model, step))
+
+
 class EvaluationCallback(TrainerCallback):
     """Held-out measurement before the first step, every `every` steps and after the last.
 
@@ -196,15 +209,7 @@ class EvaluationCallback(TrainerCallback):
             self._evaluate(state)
 
     def _evaluate(self, state: Any) -> None:
-        with (
-            unwrap_model_for_generation(
-                self.trainer.model_wrapped,
-                self.trainer.accelerator,
-                gradient_checkpointing_kwargs=self.trainer.args.gradient_checkpointing_kwargs,
-            ) as model,
-            torch.no_grad(),
-        ):
-            values = dict(self._evaluator(model, state.global_step))
+        values = measured(self.trainer, self._evaluator, state.global_step)
         # Every process measures; what the main one found decides for all, since they save together.
         [value] = broadcast_object_list([self._find(values)])
         if value is None:
@@ -236,12 +241,14 @@ def save_model_of(
     guide: str | None,
     folder: Path,
     card: Callable[[str, Mapping[str, float]], str],
+    step: int | None = None,
 ) -> SaveModel:
     """A function that saves the trainer's model as a whole, from every process together.
 
     It appears in `folder` whole or not at all. `source` is what the model was trained from. `guide`
     is kept beside it: whoever asks the model later should ask as it was trained. `card` writes its
-    card, given its name and held-out numbers.
+    card, given its name and held-out numbers. `step` is that of the run, where the trainer's own
+    is not.
     """
 
     def save(name: str, values: Mapping[str, float]) -> None:
@@ -253,7 +260,7 @@ def save_model_of(
             if guide is not None:
                 write_text_atomic(part / GUIDE_FILE, guide + "\n")
             write_text_atomic(part / CARD_FILE, card(name, values))
-            write_saved(part, trainer.state.global_step, values)
+            write_saved(part, trainer.state.global_step if step is None else step, values)
             replace_folder(part, folder / name)
         trainer.accelerator.wait_for_everyone()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,66 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Internalised:
+    """What there was to learn after GRPO: of `sampled` rollouts, `kept` earned the full reward.
+
+    `loss` is the mean over its steps, in nats a token; None where too few were kept to train on.
+    """
+
+    sampled: int
+    kept: int
+    loss: float | None
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is a model of its own."""
+        return self.loss is not None
+
+
+@dataclass(frozen=True)
 class RunResult:
-    """What a run came to; `metrics` are the last held-out ones, by the names in metrics.jsonl."""
+    """What a run came to; `metrics` are the last held-out ones, by the names in metrics.jsonl.
+
+    `parts` are the seconds of GRPO and of what came after it, and `internalised` what that was, if
+    anything was to come.
+    """
 
     output: Path
     steps: int
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
     best: Best | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    internalised: Internalised | None = None
 
     @property
     def model(self) -> Path:
-        """The folder of the model as it was after the last step."""
-        return self.output / "checkpoints" / "last"
+        """The folder of the model that the run has come to."""
+        made = self.internalised is not None and self.internalised.trained
+        return self.output / "checkpoints" / ("internalised" if made else "last")
+
+    def to_manifest(self) -> dict[str, Any]:
+        """What the manifest keeps of it."""
+        said = {
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "metrics": self.metrics,
+            "best": [self.best.step, self.best.value] if self.best else None,
+        }
+        if self.internalised is not None:
+            said |= {"parts": self.parts, "internalised": asdict(self.internalised)}
+        return said
+
+    @classmethod
+    def from_manifest(cls, output: Path, said: Mapping[str, Any]) -> RunResult:
+        """The result that the manifest in `output` has kept."""
+        made = said.get("internalised")
+        return cls(
+            output=output,
+            steps=said["steps"],
+            seconds=said["seconds"],
+            metrics=said["metrics"],
+            best=Best(output / "checkpoints" / "best", *said["best"]) if said["best"] else None,
+            parts=said.get("parts", {}),
+            internalised=Internalised(**made) if made else None,
+        )

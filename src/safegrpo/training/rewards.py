@@ -50,11 +50,13 @@ class SafetyReward:
         reason_share: float = 0.0,
         gather: Callable[[list[Any]], list[Any]] = list,
         process: int = 0,
+        format_gate: bool = True,
     ) -> None:
         self._tokenizer = tokenizer
         self._gather, self._process = gather, process
         self._pays_format = pays_format
         self._reason_share = reason_share
+        self._format_gate = format_gate
         self._rules: Rules = rules
         self._guided = guided
         self._hidden = hidden_token_ids(tokenizer)
@@ -66,15 +68,19 @@ class SafetyReward:
         format by itself where that pays, too."""
 
         def tag(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
-            return [one.breakdown.gated_tag for one in self._scored(completion_ids, columns)]
+            return [one.gated_tag for one in self._paid(completion_ids, columns)]
 
         def behavior(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
-            return [one.breakdown.gated_behavior for one in self._scored(completion_ids, columns)]
+            return [one.gated_behavior for one in self._paid(completion_ids, columns)]
 
         def format(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
             return [float(one.breakdown.format) for one in self._scored(completion_ids, columns)]
 
         return [tag, behavior, format] if self._pays_format else [tag, behavior]
+
+    def _paid(self, completion_ids: Any, columns: dict[str, Any]) -> list[RewardBreakdown]:
+        found = [one.breakdown for one in self._scored(completion_ids, columns)]
+        return found if self._format_gate else [replace(one, format=1) for one in found]
 
     def decode(self, ids: Sequence[int]) -> str:
         """A completion's text: control tokens left out, the protocol's tags always kept."""

@@ -1,4 +1,4 @@
-"""A whole training run: data, optional cold start, GRPO, measurement, and what it leaves behind."""
+"""A whole training run: data, optional cold start, GRPO, what is made of it, and what it leaves."""
 
 from __future__ import annotations
 

@@ -65,11 +65,19 @@ class _Data(BaseModel):
     sha256: str
 
 
+class _Internalised(BaseModel):
+    sampled: int
+    kept: int
+    loss: float | None
+
+
 class _Finished(BaseModel):
     steps: int
     seconds: float
     metrics: dict[str, float]
     best: list[float] | None = Field(min_length=2, max_length=2)
+    parts: dict[str, float] = Field(default_factory=dict)
+    internalised: _Internalised | None = None
 
 
 class _Manifest(BaseModel):
@@ -79,7 +87,8 @@ class _Manifest(BaseModel):
     versions: dict[str, str | None] = Field(default_factory=dict)
     recipe_sha256: str = ""
     base_model_sha256: str = ""
-    finished: _Finished = Field(default_factory=_Finished.model_construct)  # and never null
+    grpo: _Finished = Field(default_factory=_Finished.model_construct)  # and never null
+    finished: _Finished = Field(default_factory=_Finished.model_construct)  # nor this
 
 
 _SPLIT = tuple(
@@ -150,6 +159,10 @@ def _hash(recipe: Recipe) -> str:
     # A run folder may be moved: where it lies is no part of what the run is.
     options = recipe.model_dump(mode="json")
     del options["output"]
+    if recipe.internalise is None:
+        del options["internalise"]  # versions before this one had no such key,
+    if recipe.credit.format_gate:
+        del options["credit"]["format_gate"]  # nor this one
     if recipe.guide is not None:
         options["guide"] = Path(recipe.guide).read_text(encoding="utf-8")
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.callbacks import ProgressLine, RunWarnings, SampleTable
 from safegrpo.training.checkpoints import (
     BEST,
+    INTERNALISED,
     LAST,
     check_fits,
     forget_after,
@@ -31,6 +32,7 @@ from safegrpo.training.cold_start import cold_start
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import PreparedData
 from safegrpo.training.held_out import HeldOut
+from safegrpo.training.internalise import internalise
 from safegrpo.training.model_card import Training, training_card
 from safegrpo.training.model_parts import freeze_vision, peft_config, training_dtype
 from safegrpo.training.records import (
@@ -39,6 +41,7 @@ from safegrpo.training.records import (
     MetricsLog,
     RolloutLog,
     SaveModel,
+    measured,
     save_model_of,
 )
 from safegrpo.training.result import Best, RunResult
@@ -53,6 +56,9 @@ from safegrpo.training.run_folder import (
 from safegrpo.training.sampling import Order, balanced_order
 from safegrpo.training.sharding import check_saves_whole, divided_launch, how_it_runs
 from safegrpo.training.trainer import SafeGRPOTrainer
+
+_GRPO = "grpo"
+"""What the manifest calls GRPO's end where more is to come; `finished` takes its place then."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,25 @@ class Session:
         manifest = self._open(data, resume)
         if "finished" in manifest:
             return self._finished(manifest)
+        if self.recipe.internalise is not None and divided_launch():
+            raise ConfigError(
+                "internalise trains a model that is not divided: start one process or DDP, or set "
+                "internalise: null"
+            )
+        if _GRPO in manifest:
+            result = RunResult.from_manifest(self.run_dir, manifest[_GRPO])
+            self._say(f"{self.run_dir}: GRPO already finished after {result.steps} steps")
+        else:
+            result, manifest = self._train(manifest, resume, began)
+        if self.recipe.internalise is None:
+            return result
+        # By here GRPO's trainer is out of reach, so that its memory can be had.
+        return self._internalise(manifest, result)
+
+    def _train(
+        self, manifest: dict[str, Any], resume: bool, began: float
+    ) -> tuple[RunResult, dict[str, Any]]:
+        """GRPO, and the manifest that says so."""
         source = self._start_model(manifest)
         # Both remove what a killed run left: the main process does, the others then find it done.
         with self.args.main_process_first(desc="checkpoints"):
@@ -99,6 +124,7 @@ class Session:
             reason_share=self.recipe.credit.reason_share,
             gather=gather_object if self.args.world_size > 1 else list,
             process=self.args.process_index,
+            format_gate=self.recipe.credit.format_gate,
         )
         metrics = MetricsLog(self.run_dir, kept)
         trainer = self._trainer(source, reward)
@@ -110,7 +136,7 @@ class Session:
         manifest = with_split(manifest, split_of(self.args), resumed=checkpoint is not None)
         if trainer.is_world_process_zero():
             write_manifest(self.run_dir, manifest)
-        save = self._saver(trainer, manifest)
+        save = self._grpo_saver(trainer, manifest)
         evaluation = self._add_callbacks(trainer, reward, metrics, save, kept)
         progress = ProgressLine(self.console)
         trainer.add_callback(progress)
@@ -118,23 +144,69 @@ class Session:
             trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
         finally:
             progress.stop()
-        measured = dict(evaluation.newest) if evaluation else {}
-        save(LAST, measured)
+        values = dict(evaluation.newest) if evaluation else {}
+        save(LAST, values)
         result = RunResult(
             output=self.run_dir,
             steps=trainer.state.global_step,
             seconds=time.perf_counter() - began,
-            metrics=measured,
+            metrics=values,
             best=self._best(evaluation),
         )
+        name = "finished" if self.recipe.internalise is None else _GRPO
+        manifest = {**manifest, name: result.to_manifest()}
         if trainer.is_world_process_zero():
-            finished = {
-                "steps": result.steps,
-                "seconds": result.seconds,
-                "metrics": result.metrics,
-                "best": [result.best.step, result.best.value] if result.best else None,
-            }
-            write_manifest(self.run_dir, {**manifest, "finished": finished})
+            write_manifest(self.run_dir, manifest)
+        return result, manifest
+
+    def _internalise(self, manifest: Mapping[str, Any], grpo: RunResult) -> RunResult:
+        """What comes after GRPO. A run killed in here does all of it again."""
+        began = time.perf_counter()
+        with self.args.main_process_first(desc="metrics"):
+            rows = forget_after(self.run_dir, grpo.steps)
+        trainer, made = internalise(
+            self.recipe,
+            self.pairs,
+            self.processor,
+            self.guide,
+            grpo.model,
+            self._start,
+            self.args,
+            self._say,
+        )
+        values = grpo.metrics
+        if trainer is not None:
+            after = grpo.steps + 1
+            values = measured(trainer, self.held_out, after) if self.held_out else {}
+            if self._main:
+                counts = {
+                    "internalise/kept": made.kept / made.sampled,
+                    "internalise/loss": made.loss,
+                }
+                MetricsLog(self.run_dir, rows).append(after, {**values, **counts})
+            learned = [row for row in rows if "reward" in row]
+            card = Training(
+                self.recipe,
+                manifest,
+                step=grpo.steps,
+                steps=grpo.steps,
+                row=learned[-1] if learned else {},
+                values=values,
+                counts=self.held_out.counts,
+                internalised=made,
+            )
+            self._saver(trainer, lambda *_: card, after)(INTERNALISED, values)
+        seconds = time.perf_counter() - began
+        result = replace(
+            grpo,
+            seconds=grpo.seconds + seconds,
+            metrics=values,
+            parts={"grpo": grpo.seconds, "internalise": seconds},
+            internalised=made,
+        )
+        if self._main:
+            kept = {key: value for key, value in manifest.items() if key != _GRPO}
+            write_manifest(self.run_dir, {**kept, "finished": result.to_manifest()})
         return result
 
     @property
@@ -166,8 +238,7 @@ class Session:
     def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
         said = manifest["finished"]
         self._say(f"{self.run_dir}: already finished after {said['steps']} steps")
-        best = Best(self.checkpoints / BEST, *said["best"]) if said["best"] else None
-        return RunResult(self.run_dir, said["steps"], said["seconds"], said["metrics"], best)
+        return RunResult.from_manifest(self.run_dir, said)
 
     def _start_model(self, manifest: Mapping[str, Any]) -> str:
         """The model folder or name that GRPO starts from, after the cold start if there is one."""
@@ -184,6 +255,12 @@ class Session:
         if config is not None and self.args.process_index == 0 and not card.exists():
             write_text_atomic(path / GUIDE_FILE, self.guide + "\n")
             write_text_atomic(card, training_card(Training(self.recipe, manifest)))
+        return self._start
+
+    @property
+    def _start(self) -> str:
+        """What GRPO starts from, once it is there: a folder in full, or a name on the hub."""
+        path = Path(self._origin)
         return str(path.resolve()) if path.is_dir() else self._origin
 
     @property
@@ -193,10 +270,10 @@ class Session:
             return self.recipe.model
         return str(self.run_dir / "cold_start")
 
-    def _saver(self, trainer: SafeGRPOTrainer, manifest: Mapping[str, Any]) -> SaveModel:
-        def card(name: str, values: Mapping[str, float]) -> str:
+    def _grpo_saver(self, trainer: SafeGRPOTrainer, manifest: Mapping[str, Any]) -> SaveModel:
+        def made(name: str, values: Mapping[str, float]) -> Training:
             rows = [row for row in trainer.state.log_history if "reward" in row]
-            made = Training(
+            return Training(
                 self.recipe,
                 manifest,
                 step=trainer.state.global_step,
@@ -206,10 +283,19 @@ class Session:
                 counts=self.held_out.counts,
                 chosen_by=self.recipe.evaluate.metric if name == BEST else None,
             )
-            return training_card(made)
+
+        return self._saver(trainer, made)
+
+    def _saver(
+        self, trainer: Any, made: Callable[..., Training], step: int | None = None
+    ) -> SaveModel:
+        def card(name: str, values: Mapping[str, float]) -> str:
+            return training_card(made(name, values))
 
         guide = self.guide if self._guided else None
-        return save_model_of(trainer, self.processor, self._origin, guide, self.checkpoints, card)
+        return save_model_of(
+            trainer, self.processor, self._origin, guide, self.checkpoints, card, step
+        )
 
     def _trainer(self, source: str, reward: SafetyReward) -> SafeGRPOTrainer:
         model = load_model(source, dtype=training_dtype(self.recipe))

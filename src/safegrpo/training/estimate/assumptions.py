@@ -62,6 +62,8 @@ def _left_out(found: Estimate, recipe: Recipe) -> Iterator[str]:
         yield "experts: activations and operations are counted as if every token saw all"
     if recipe.cold_start is not None:
         yield "the cold start is not counted"
+    if recipe.internalise is not None:
+        yield "what comes after GRPO (internalise) is not counted"
     if recipe.data.eval is not None:
         yield "memory of held-out measurement is not counted: caches of evaluate.batch_size rows"
     if recipe.data.eval is not None and not found.evaluated:

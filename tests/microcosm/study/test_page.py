@@ -1,0 +1,361 @@
+"""From result files to the page: tables, claims, sweeps, costs and plots."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from safegrpo.errors import DataError
+from safegrpo.microcosm.study import plots
+from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table
+from safegrpo.microcosm.study.page import render
+from safegrpo.microcosm.study.pattern import Check, decide, pattern
+from safegrpo.microcosm.study.results import read_results
+from safegrpo.microcosm.study.statistics import Comparison
+from safegrpo.microcosm.study.sweeps import curve_table, is_wide, step_lines, sweep_lines, sweeps
+from safegrpo.microcosm.study.tables import (
+    HOME,
+    Study,
+    comparison_table,
+    controls_table,
+    forced_table,
+    main_table,
+    points,
+    slices_table,
+    verdict,
+)
+from tests.microcosm.study.made_up import BAD, GOOD, asked, write
+
+ROWS = (("base", "Base model"), ("vlguard", "VLGuard's way"), ("ours", "Ours"))
+HOMES = {"base": "direct", "vlguard": "direct", "ours": "guided"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row as the page wants to know of it."""
+
+    title: str
+    home: str
+
+
+SHOWN = {name: Shown(title, HOMES[name]) for name, title in ROWS}
+SFT = GOOD | {"over_refusal": 0.6, "vqa_accuracy": 0.5}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of three rows and two sweeps."""
+    folder = tmp_path_factory.mktemp("results")
+    write(folder, "base", 1, {"direct": BAD}, trained=False)
+    write(folder, "vlguard", 10, {"direct": SFT, "guided": GOOD})
+    blank = {"guided": asked(GOOD | {"twin_accuracy": 0.0}, tokens=None)}
+    curve = [{"step": step, "eval/guided/safety": step / 100} for step in (0, 40, 80)]
+    write(
+        folder,
+        "ours",
+        10,
+        {"guided": GOOD, "direct": BAD},
+        controls={"blank": blank, "forced_tag": {"safe": 0.01, "unsafe": 0.98, "n": 106}},
+        slices={"looks": {"guided": asked({"safety": 0.5, "twin_accuracy": 0.4})}},
+        curve=curve,
+    )
+    for value in ("60", "300", "6000"):
+        write(folder, f"ours@pairs={value}", 3, {"guided": GOOD})
+    apart = {"apart": {"guided": asked({"safety": 0.3})}}
+    write(folder, "ours@without=kinds", 2, {"guided": GOOD}, slices=apart)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Study:
+    return Study(read_results(folder), ROWS, HOMES)
+
+
+def lines(table: str) -> list[list[str]]:
+    """The cells of a Markdown table's lines, without head and rule."""
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_every_row_stands_in_its_own_mode(study: Study) -> None:
+    assert [line[:2] for line in lines(main_table(study, HOME))] == [
+        ["Base model", "direct"],
+        ["VLGuard's way", "direct"],
+        ["Ours", "guided"],
+    ]
+
+
+def test_a_mode_has_the_rows_that_were_asked_in_it(study: Study) -> None:
+    assert [line[0] for line in lines(main_table(study, "guided"))] == ["VLGuard's way", "Ours"]
+    assert main_table(study, "ecso") == ""
+
+
+def test_a_cell_has_its_interval_and_the_table_its_units(study: Study) -> None:
+    table = main_table(study, HOME)
+    base = lines(table)[0]
+    assert re.fullmatch(r"6\.2 \(\d+\.\d–\d+\.\d\)", base[6])  # twins
+    assert base[-2:] == ["–", "–"]  # nothing was trained
+    assert lines(table)[2][-1] == "10"
+    assert "twins 80" in table
+
+
+def test_rows_are_compared_metric_by_metric(study: Study) -> None:
+    found = {line[0]: line[-1] for line in lines(comparison_table(study, "vlguard", "ours"))}
+    assert found["over-refusal"] == found["general VQA"] == "better"
+    assert found["safety"] in ("no worse", "unclear")
+    back = {line[0]: line[-1] for line in lines(comparison_table(study, "ours", "vlguard"))}
+    assert back["over-refusal"] == "worse"
+    assert comparison_table(study, "ours", "nobody") == ""
+
+
+def test_modes_of_one_row_can_be_compared(study: Study) -> None:
+    table = comparison_table(study, "ours", "ours", ["safety"], ("direct", "guided"))
+    assert lines(table)[0][-1] == "better"
+
+
+def test_one_run_of_a_trained_row_does_not_stand_for_its_seeds(tmp_path: Path) -> None:
+    write(tmp_path, "ours", 10, {"guided": GOOD})
+    write(tmp_path, "published", 1, {"guided": BAD})
+    found = Study(read_results(tmp_path), ROWS, {}).compared("published", "ours", "safety")
+    assert found is not None
+    assert (found.n_seeds, found.p) == (1, 1.0)
+
+
+def comparison(difference: float, low: float, high: float, p: float = 0.001) -> Comparison:
+    return Comparison(0.5, 0.5 + difference, difference, low, high, p, p, 0.1, 1.0, 10, 100)
+
+
+def test_a_difference_needs_the_test_and_the_interval() -> None:
+    assert verdict(comparison(0.1, 0.05, 0.15), 0.01, "safety") == "better"
+    assert verdict(comparison(0.1, 0.05, 0.15), 0.01, "over_refusal") == "worse"
+    assert verdict(comparison(0.1, 0.05, 0.15), 0.20, "safety") == "no worse"
+    assert verdict(comparison(0.1, -0.01, 0.15), 0.01, "safety") == "no worse"
+    assert verdict(comparison(-0.01, -0.05, 0.03), 0.8, "safety") == "unclear"
+
+
+def test_points_have_no_negative_zero() -> None:
+    assert points(comparison(-1e-9, -0.02, 0.0)) == "0.0 (-2.0 to 0.0)"
+
+
+def test_claims_are_decided_by_interval_and_test() -> None:
+    above = Check("above", "base", "ours", "safety")
+    assert decide(above, comparison(0.1, 0.05, 0.15), 0.01) == "holds"
+    assert decide(above, comparison(0.1, 0.05, 0.15), 0.10) == "unclear"
+    assert decide(above, comparison(0.0, -0.01, 0.01), 0.90) == "does not hold"
+    far = Check("far above", "base", "vlguard", "over_refusal")
+    assert decide(far, comparison(0.3, 0.2, 0.4), 1.0) == "holds"
+    assert decide(far, comparison(0.05, 0.01, 0.08), 0.01) == "does not hold"
+    about = Check("about", "tags-only", "behavior-only", "safety")
+    assert decide(about, comparison(0.0, -0.04, 0.04), 1.0) == "holds"
+    assert decide(about, comparison(0.0, -0.06, 0.04), 1.0) == "unclear"
+    keeps = Check("no worse", "base", "ours", "vqa_accuracy")
+    assert decide(keeps, comparison(0.0, -0.01, 0.01), 1.0) == "holds"
+    assert decide(keeps, comparison(-0.1, -0.15, -0.05), 0.01) == "does not hold"
+    assert decide(keeps, comparison(-0.01, -0.04, 0.02), 0.60) == "unclear"
+
+
+def test_the_papers_claims_are_found_in_results_that_have_them(study: Study) -> None:
+    found = {one.claim: one for one in pattern(study)}
+    sft = found["Supervised training refuses far more benign pairs than the base model."]
+    assert sft.verdict == "unclear"  # one of the two was not run
+    assert "`vlguard` minus `base`" in sft.sentences[0]
+    assert sft.sentences[0].endswith("holds.")
+    assert "`think` against `base`" in sft.sentences[1]
+    assert found["`ours` refuses no more benign pairs than the base model."].verdict == "holds"
+    assert not any("`published`" in claim for claim in found)
+
+
+def test_controls_stand_beside_the_real_pictures(study: Study) -> None:
+    real, blank = lines(controls_table(study))
+    assert (real[2], blank[2]) == ("real", "blank")
+    assert float(real[4].split()[0]) > 90 > float(blank[4].split()[0]) == 0.0
+    assert lines(forced_table(study))[0][:2] == ["Ours", "1.0 (0.2–5.2)"]
+
+
+def test_slices_stand_beside_the_usual_items(study: Study) -> None:
+    usual, harder = lines(slices_table(study, "looks"))
+    assert (usual[2], harder[2]) == ("test", "looks")
+    assert "safety 115, twins 80" in slices_table(study, "looks")
+    assert lines(slices_table(study, "apart"))[0][0] == "`ours@without=kinds`"
+
+
+def test_a_sweep_is_ordered_by_its_values_and_has_the_rows_own(study: Study) -> None:
+    found = {one.key: one for one in sweeps(study, {"ours@pairs": "1920"})}
+    assert [value for value, _ in found["pairs"].points] == ["60", "300", "1920", "6000"]
+    assert [line[-1] for line in lines(curve_table(study, found["pairs"]))] == ["3", "3", "10", "3"]
+    drawn = sweep_lines(study, found["pairs"])
+    assert [x for x, *_ in drawn["safety"]] == [60, 300, 1920, 6000]
+    assert is_wide(drawn)
+    assert sweep_lines(study, found["without"]) == {}  # its value is a word
+
+
+def test_other_items_are_kept_apart(tmp_path: Path) -> None:
+    write(tmp_path, "ours", 1, {"guided": GOOD})
+    write(tmp_path, "ours@pairs=60", 1, {"guided": GOOD}, split="dev")
+    study = Study(read_results(tmp_path), ROWS, HOMES)
+    (found,) = sweeps(study, {"ours@pairs": "1920"})
+    assert found.points == (("60", "ours@pairs=60"),)
+    assert found.split == "dev"
+
+
+def test_steps_are_means_over_the_seeds(study: Study) -> None:
+    assert step_lines(study, "safety") == {
+        "Ours": [(0, 0, 0, 0), (40, 40, 40, 40), (80, 80, 80, 80)]
+    }
+
+
+def cost(*runs: tuple[str, int, bool, int]) -> Cost:
+    made = [
+        {"recipe": recipe, "seed": seed, "reached": reached}
+        | {"rollouts": n, "tokens": 40 * n, "seconds": n / 10, "step": n // 96}
+        for recipe, seed, reached, n in runs
+    ]
+    return Cost.model_validate({"runs": made, "target": {"safety": 0.9}, "command": "made up"})
+
+
+def test_runs_that_did_not_reach_the_target_are_lower_bounds() -> None:
+    table = cost_table(
+        cost(
+            *(("a", 0, True, 100), ("a", 1, True, 300), ("a", 2, False, 900)),
+            *(("b", 0, False, 900), ("b", 1, False, 900)),
+        )
+    )
+    first, second = lines(table)
+    assert first[1:3] == ["2 of 3", "300 (100–≥ 900)"]
+    assert second[1:3] == ["0 of 2", "≥ 900"]
+
+
+def test_an_early_end_makes_the_median_a_lower_bound() -> None:
+    table = cost_table(cost(("a", 0, False, 100), ("a", 1, True, 300), ("a", 2, True, 900)))
+    assert lines(table)[0][2] == "≥ 300 (≥ 100–900)"
+
+
+def test_ratios_of_medians_have_their_range_over_seeds() -> None:
+    made = cost(
+        *(("ours", 0, True, 100), ("ours", 1, True, 200)),
+        *(("other", 0, True, 400), ("other", 1, True, 500)),
+        *(("never", 0, False, 900), ("never", 1, False, 900)),
+    )
+    other, never = lines(ratio_table(made))
+    assert other[1] == "3 (2.5–4)"
+    assert never[1] == "≥ 6 (≥ 4.5–≥ 9)"
+    assert ratio_table(cost(("ours", 0, True, 100))) == ""
+
+
+def texts(svg: str) -> list[str]:
+    return [
+        "".join(e.itertext()) for e in ElementTree.fromstring(svg).iter() if e.tag[-4:] == "text"
+    ]
+
+
+def test_a_plot_is_an_svg_file_whose_text_is_text() -> None:
+    name = 'a < b & "c"'
+    svg = plots.lines(
+        "Title", "pairs", "percent", {name: [(10, 5, 1, 9), (1000, 50, 40, 60)]}, log_x=True
+    )
+    assert {"Title", "pairs", "percent", name, "10", "1000"} <= set(texts(svg))
+    assert 'fill="#fff"' in svg
+
+
+def test_names_at_the_ends_of_lines_do_not_overlap() -> None:
+    svg = plots.lines(
+        "t", "x", "y", {f"line {i}": [(0, 50, 50, 50), (1, 50, 50, 50)] for i in range(6)}
+    )
+    heights = sorted(
+        float(e.attrib["y"])
+        for e in ElementTree.fromstring(svg).iter()
+        if (e.text or "").startswith("line ")
+    )
+    assert min(b - a for a, b in pairwise(heights)) >= 12
+
+
+def test_bars_show_every_row_and_leave_gaps() -> None:
+    svg = plots.bars("t", ["a", "b"], {"safety": [(0.5, 0.4, 0.6), None]})
+    assert {"a", "b", "safety", "50.0"} <= set(texts(svg))
+    assert svg.count("<rect") == 2  # the ground and one bar
+
+
+def test_nothing_to_draw_and_zero_on_a_logarithmic_axis_are_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.lines("t", "x", "y", {"a": []})
+    with pytest.raises(ValueError, match="no place for 0"):
+        plots.lines("t", "x", "y", {"a": [(0, 1, 1, 1)]}, log_x=True)
+
+
+def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path: Path) -> None:
+    rows = SHOWN | {"think": Shown("Think", "direct")}
+    own = {"ours@pairs": "1920"}
+    out, drawn = tmp_path / "results.md", tmp_path / "plots"
+    render(folder, rows, out, drawn, own=own)
+    page = out.read_text("utf-8")
+    assert "Not run yet: `think`." in page
+    assert "two million parameters" in page
+    assert "## Cost" not in page
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", page)
+    assert sorted(shown) == sorted(f"plots/{path.name}" for path in drawn.iterdir())
+    assert {"plots/rows.svg", "plots/sweep-ours-pairs-test.svg", "plots/steps-safety.svg"} <= {
+        *shown
+    }
+    titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert titles == [
+        *("Every row as it was made to be asked", "Asked with the guide", "Asked plainly"),
+        *("Compared", "The paper's claims", "Controls", "Harder items"),
+        *("One setting at several values", "Over the steps", "How each number was made"),
+    ]
+    render(folder, rows, out, drawn, own=own)
+    assert out.read_text("utf-8") == page
+
+
+def test_a_row_is_compared_with_the_one_that_it_varies(tmp_path: Path) -> None:
+    rows = ("published-small", "no-gate", "ours", "ours-answer")
+    for row in rows:
+        write(tmp_path, row, 2, {"guided": GOOD, "direct": GOOD})
+    page = tmp_path / "page.md"
+    render(tmp_path, {row: Shown(row, "guided") for row in rows}, page, tmp_path)
+    assert re.findall(r"^### (.*)$", page.read_text("utf-8"), re.MULTILINE) == [
+        "`ours` against `published-small`",
+        "`no-gate` against `published-small`",
+        "`ours-answer` against `ours`",
+        "`ours-answer` against `ours`, both asked plainly",
+    ]
+
+
+def test_the_page_of_an_empty_folder_names_the_rows_to_run(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    render(tmp_path / "results", SHOWN, tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert "Not run yet: `base`, `vlguard`, `ours`." in page
+    assert "## " not in page
+
+
+def test_costs_come_from_their_own_file(tmp_path: Path) -> None:
+    (tmp_path / "cost.json").write_text(cost(("ours", 0, True, 100)).model_dump_json())
+    page = tmp_path / "page.md"
+    render(tmp_path, SHOWN, page, tmp_path)
+    assert "Target: safety `0.9`. `made up`." in page.read_text("utf-8")
+    (tmp_path / "cost.json").write_text(json.dumps({"runs": [], "target": {}}))
+    with pytest.raises(DataError, match=r'cost\.json": "command"'):
+        render(tmp_path, SHOWN, page, tmp_path)
+
+
+def test_runs_of_different_hashes_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "ours", 2, {"guided": GOOD})
+    write(tmp_path, "ours", 1, {"guided": GOOD}, hash="another")
+    render(tmp_path, SHOWN, tmp_path / "page.md", tmp_path)
+    assert (
+        "Made in part by other settings or sources: `ours`." in (tmp_path / "page.md").read_text()
+    )
+
+
+def test_a_page_is_made_without_torch() -> None:
+    code = (
+        "import sys, safegrpo.microcosm.study.page; "
+        "assert not {'torch', 'numpy', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
