@@ -10,6 +10,7 @@ from safegrpo.microcosm import text
 from safegrpo.microcosm.draw import draw, random_scene
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
 from safegrpo.microcosm.pairs import Sampler, held_out
+from safegrpo.microcosm.sizes import resized
 from safegrpo.microcosm.speech import (
     DIRECT_REFUSALS,
     TAG_RATES,
@@ -130,3 +131,12 @@ def test_generation_does_not_depend_on_the_batch_and_mixes_rows_without_image(pr
     one_by_one = generate_responses(model, processor, rows, max_new_tokens=6, batch_size=1)
     together = generate_responses(model, processor, rows, max_new_tokens=6, batch_size=16)
     assert together == one_by_one
+
+
+@pytest.mark.parametrize(("size", "millions"), [("3m", 3), ("8m", 8.8), ("25m", 26)])
+def test_other_sizes_are_the_same_architecture(processor, size, millions):
+    small = build_model(processor.tokenizer)
+    with torch.device("meta"):
+        model = resized(small, size)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(millions * 1e6, rel=0.04)
+    assert type(model) is type(small) and resized(small, "2m") is small

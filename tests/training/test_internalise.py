@@ -23,7 +23,7 @@ from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE, Tags, guided_prompt
 from safegrpo.training.cold_start import example_response
 from safegrpo.training.config import InternaliseConfig, Recipe
-from safegrpo.training.internalise import Rollout, earning_all, lessons
+from safegrpo.training.internalise import Rollout, earning_all, lessons, one_sided
 from safegrpo.training.run import train
 from safegrpo.training.run_folder import _hash
 from safegrpo.training.supervised import Collator, Example
@@ -349,3 +349,11 @@ def test_a_run_without_it_is_hashed_as_before_there_was_such_a_thing(recipe) -> 
     known["guide"] = SHORT_GUIDE
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     assert _hash(made) == digest != _hash(recipe(internalise={}))
+
+
+def test_a_side_of_which_hardly_any_is_kept_is_told():
+    pairs = [pair(0, combined="safe"), pair(1, combined="unsafe")]
+    asked = [0] * 50 + [1] * 50
+    assert not list(one_sided(asked, [0] * 40 + [1] * 5, pairs))
+    [said] = one_sided(asked, [0] * 40 + [1] * 4, pairs)
+    assert "only 4 of 50 rollouts on harmful pairs" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,13 @@ def add_study(subparsers: Any) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--recipes", type=Path, metavar="DIR", help="rows of your own")
     parser.add_argument(
+        "--bases",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/bases"),
+        help="base models of other sizes, by size (default: %(default)s)",
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, default=Path("runs/study"), help="default: %(default)s"
     )
     parser.add_argument(
@@ -70,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise MissingDependencyError(
             f"the study needs {error.name}; install it with: pip install 'safegrpo[train]'"
         ) from error
+    from safegrpo.microcosm.study.hashing import row_hashes
     from safegrpo.microcosm.study.page import render
     from safegrpo.microcosm.study.rows import (
         load_rows,
@@ -84,54 +93,66 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise ConfigError(f"--jobs must be 1 or more, not {args.jobs}")
     recipes = args.recipes or recipes_folder()
-    output = args.output
-    if args.quick and output == Path("runs/study"):
-        output = Path("runs/study-quick")
+    # Half of the items compare with none of the whole study's results: a folder of their own.
+    output = args.output / "quick" if args.quick else args.output
     size = QUICK_SIZE if args.quick else 1.0
     results = output / "results"
     rows = load_rows(recipes)
     sweeps = load_sweeps(recipes)
-    chosen = _chosen(args, rows, swept(rows, _some(args.sweeps, sweeps, "sweep")))
+    known = {**rows, **swept(rows, sweeps)}
+    chosen = _chosen(args, rows, known, swept(rows, _some(args.sweeps, sweeps, "sweep")))
     every = list(tasks(chosen, _seeds(args.seeds), 1 if args.quick else None))
-    todo = [task for task in every if not is_done(task, results, size)]
+    if not every:
+        raise ConfigError(f"--seeds {args.seeds}: no row has such a seed; see --list")
+    todo = (
+        [] if args.render else [one for one in every if not is_done(one, results, size, args.bases)]
+    )
     if args.list:
         for name, row in chosen.items():
             of_row = [task for task in every if task.name == name]
             left = sum(task in todo for task in of_row)
             print(f"{name}\t{len(of_row) - left} of {len(of_row)}\t{row.title}")
         return 0
-    failed = []
+    failures = 0
     if not args.render:
         _say(f"{len(every) - len(todo)} of {len(every)} runs are there, {len(todo)} to go")
-        failed = run_tasks(
+        failures = run_tasks(
             todo,
             results=results,
             work=output / "work",
             recipes=recipes,
+            bases=args.bases,
             size=size,
+            asked=_asked(args),
             jobs=args.jobs,
             say=_say,
         )
     if args.cost and not args.render:
-        race(results, output / "work", recipes, SEEDS, _say)
-    render(results, rows, output / "results.md", results / "plots", own=own(rows, sweeps))
+        failures += race(results, output / "work", recipes, SEEDS, _say)
+    render(
+        results,
+        rows,
+        output / "results.md",
+        results / "plots",
+        own=own(rows, sweeps),
+        sweep_titles={name: sweep.title for name, sweep in sweeps.items()},
+        hashes=row_hashes(known, size, args.bases),
+    )
     print(output / "results.md")
-    return 3 if failed else 0
+    return 3 if failures else 0
 
 
 def _chosen(
-    args: argparse.Namespace, rows: Mapping[str, Row], more: Mapping[str, Row]
+    args: argparse.Namespace,
+    rows: Mapping[str, Row],
+    known: Mapping[str, Row],
+    more: Mapping[str, Row],
 ) -> dict[str, Row]:
     if args.quick:
         if args.rows or args.sweeps or args.seeds:
             raise ConfigError("--quick has rows and a seed of its own; leave out the others")
         return {name: rows[name] for name in QUICK if name in rows}
-    if args.rows is None:
-        return {**rows, **more}
-    from safegrpo.microcosm.study.rows import all_rows, recipes_folder
-
-    known = all_rows(args.recipes or recipes_folder())
-    return {**_some(args.rows, known, "row"), **more}
+    return {**(rows if args.rows is None else _some(args.rows, known, "row")), **more}
 
 
 def _some(names: str | None, known: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -160,6 +181,16 @@ def _seeds(text: str | None) -> range | list[int] | None:
         return [int(one) for one in text.split(",")]
     except ValueError as error:
         raise ConfigError(f'--seeds "{text}": write 1000, 1000,1003 or 1000-1004') from error
+
+
+def _asked(args: argparse.Namespace) -> str:
+    """The command again, without the rows and seeds of a single run."""
+    said = ["safegrpo", "study"]
+    if args.quick:
+        said += ["--quick"]
+    if args.recipes:
+        said += ["--recipes", str(args.recipes)]
+    return shlex.join(said)
 
 
 def _say(line: str) -> None:

@@ -26,6 +26,7 @@ from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.microcosm import SHIPPED, measure, text
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
 from safegrpo.microcosm.pairs import held_out
+from safegrpo.microcosm.sizes import SHIPPED_SIZE, SIZES, Size, resized
 from safegrpo.microcosm.speech import train_speech
 from safegrpo.microcosm.vision import train_vision
 from safegrpo.models import load_model, load_processor
@@ -38,6 +39,7 @@ class BaseRecipe:
     """Sizes of the warm start; the defaults make the shipped model."""
 
     seed: int = 0
+    size: Size = SHIPPED_SIZE
     vision_steps: int = 5000
     vision_pool: int = 40000
     vision_batch: int = 64
@@ -75,7 +77,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
     torch.manual_seed(recipe.seed)
     tokenizer = train_tokenizer(text.corpus())
     processor = build_processor(tokenizer)
-    model = build_model(tokenizer, recipe.seed)
+    model = resized(build_model(tokenizer, recipe.seed), recipe.size, recipe.seed)
     sees = train_vision(
         model,
         steps=recipe.vision_steps,
@@ -126,12 +128,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Train the microcosm's base model.")
     parser.add_argument("--output", type=Path, default=SHIPPED, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", choices=SIZES, default=SHIPPED_SIZE, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    recipe = BaseRecipe(seed=args.seed, size=args.size)
+    if args.output == SHIPPED and recipe != BaseRecipe():
+        parser.error("only the default model ships with the package; name another --output")
     part = args.output.with_name(args.output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    facts = make_base(part, BaseRecipe(seed=args.seed))
+    facts = make_base(part, recipe)
     shutil.rmtree(args.output, ignore_errors=True)
     part.rename(args.output)
     print(json.dumps(facts["dev"], indent=2))

@@ -38,6 +38,10 @@ from safegrpo.training.supervised import Collator, Example, supervise
 _DECODED = 4  # batches whose images are in memory at a time
 
 
+FEW = 0.1
+"""A side of which a smaller share is kept is hardly there."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """A response to the guided prompt of a row of the training set, and the answer in it."""
@@ -111,6 +115,27 @@ def earning_all(
     ]
 
 
+def one_sided(
+    asked: Sequence[int], kept: Sequence[int], pairs: Sequence[TaggedPair]
+) -> Iterator[str]:
+    """What is to be said where hardly any responses to one side, harmful or harmless pairs, are
+    kept: what is learned from the other side's would be the same answer to all."""
+    sides = {"harmful": True, "harmless": False}
+    for name, harmful in sides.items():
+        of_all, of_kept = (
+            sum(_is_harmful(pairs[row]) == harmful for row in rows) for rows in (asked, kept)
+        )
+        if of_kept < FEW * of_all:
+            yield (
+                f"only {of_kept} of {of_all} rollouts on {name} pairs earn the full reward; what "
+                "is carried over is the other side's"
+            )
+
+
+def _is_harmful(pair: TaggedPair) -> bool:
+    return pair.tags is not None and pair.tags.combined == "unsafe"
+
+
 def lessons(
     kept: Sequence[Rollout],
     pairs: Sequence[TaggedPair],
@@ -180,6 +205,8 @@ def internalise(
     said = sample_rollouts(model, collator, processor, pairs, guide, recipe, args)
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"
+    for warning in one_sided([row for row, _ in said], [one.row for one in kept], pairs):
+        say(f"warning: internalise: {warning}")
     batch = config.batch_size * args.world_size
     if len(kept) < batch:
         say(

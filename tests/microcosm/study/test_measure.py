@@ -38,7 +38,7 @@ def micro():
 
 @pytest.fixture(scope="module")
 def measured(model, processor, micro):
-    return measure_all(model, processor, measure.MODES, size=SIZE, apart=micro[:2])
+    return measure_all(model, processor, measure.MODES, size=SIZE, apart={"apart-kinds": micro[:2]})
 
 
 def judged(pair, response, mode="direct"):
@@ -111,9 +111,9 @@ def test_rates_are_those_of_the_demo(model, processor, micro, measured):
 def test_everything_is_asked_in_every_mode(measured):
     modes = set(measure.MODES)
     assert set(measured["modes"]) == set(measured["controls"]["blank"]) == modes
-    assert set(measured["slices"]) == {*SLICES, "apart"}
+    assert set(measured["slices"]) == {*SLICES, "apart-kinds"}
     assert all(set(asked) == modes for asked in measured["slices"].values())
-    assert len(measured["slices"]["apart"]["direct"]["outcomes"]["twin_accuracy"]) == 1
+    assert len(measured["slices"]["apart-kinds"]["direct"]["outcomes"]["twin_accuracy"]) == 1
 
 
 def test_only_guided_responses_have_a_format_and_tags(measured):

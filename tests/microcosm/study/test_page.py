@@ -4,33 +4,43 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import pytest
 
 from safegrpo.errors import DataError
 from safegrpo.microcosm.study import plots
+from safegrpo.microcosm.study.clusters import combinations
+from safegrpo.microcosm.study.compared import BOTH, ONCE, comparison_table, verdict
 from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table
+from safegrpo.microcosm.study.hypothesis import hypothesis_table, reached
 from safegrpo.microcosm.study.page import render
-from safegrpo.microcosm.study.pattern import Check, decide, pattern
-from safegrpo.microcosm.study.results import read_results
-from safegrpo.microcosm.study.statistics import Comparison
-from safegrpo.microcosm.study.sweeps import curve_table, is_wide, step_lines, sweep_lines, sweeps
+from safegrpo.microcosm.study.pattern import TESTED, Check, claims, decide, pattern
+from safegrpo.microcosm.study.results import Result, read_results, write_result
+from safegrpo.microcosm.study.rows import load_rows, recipes_folder
+from safegrpo.microcosm.study.statistics import ALPHA, Comparison, mean_interval
+from safegrpo.microcosm.study.study import HOME, Study
+from safegrpo.microcosm.study.sweeps import (
+    chosen_text,
+    curve_table,
+    is_wide,
+    step_lines,
+    sweep_lines,
+    sweeps,
+)
 from safegrpo.microcosm.study.tables import (
-    HOME,
-    Study,
-    comparison_table,
     controls_table,
     forced_table,
     main_table,
     points,
+    rows_table,
     slices_table,
-    verdict,
 )
-from tests.microcosm.study.made_up import BAD, GOOD, asked, write
+from tests.microcosm.study.made_up import BAD, GOOD, asked, data, write
 
 ROWS = (("base", "Base model"), ("vlguard", "VLGuard's way"), ("ours", "Ours"))
 HOMES = {"base": "direct", "vlguard": "direct", "ours": "guided"}
@@ -42,6 +52,11 @@ class Shown:
 
     title: str
     home: str
+    about: str = "what it is"
+    seeds: int = 10
+
+    def seed_numbers(self) -> range:
+        return range(1000, 1000 + self.seeds)
 
 
 SHOWN = {name: Shown(title, HOMES[name]) for name, title in ROWS}
@@ -62,12 +77,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         10,
         {"guided": GOOD, "direct": BAD},
         controls={"blank": blank, "forced_tag": {"safe": 0.01, "unsafe": 0.98, "n": 106}},
-        slices={"looks": {"guided": asked({"safety": 0.5, "twin_accuracy": 0.4})}},
+        slices={
+            "looks": {"guided": asked({"safety": 0.5, "twin_accuracy": 0.4})},
+            "apart-kinds": {"guided": asked({"safety": 0.9})},
+        },
         curve=curve,
     )
     for value in ("60", "300", "6000"):
         write(folder, f"ours@pairs={value}", 3, {"guided": GOOD})
-    apart = {"apart": {"guided": asked({"safety": 0.3})}}
+    apart = {"apart-kinds": {"guided": asked({"safety": 0.3})}}
     write(folder, "ours@without=kinds", 2, {"guided": GOOD}, slices=apart)
     return folder
 
@@ -115,7 +133,7 @@ def test_rows_are_compared_metric_by_metric(study: Study) -> None:
 
 
 def test_modes_of_one_row_can_be_compared(study: Study) -> None:
-    table = comparison_table(study, "ours", "ours", ["safety"], ("direct", "guided"))
+    table = comparison_table(study, "ours", "ours", ("direct", "guided"), ["safety"])
     assert lines(table)[0][-1] == "better"
 
 
@@ -127,8 +145,22 @@ def test_one_run_of_a_trained_row_does_not_stand_for_its_seeds(tmp_path: Path) -
     assert (found.n_seeds, found.p) == (1, 1.0)
 
 
-def comparison(difference: float, low: float, high: float, p: float = 0.001) -> Comparison:
-    return Comparison(0.5, 0.5 + difference, difference, low, high, p, p, 0.1, 1.0, 10, 100)
+def test_items_of_the_microcosm_count_by_their_combinations(tmp_path: Path) -> None:
+    names = combinations("test")["twin_accuracy"]
+    marks = "".join("10"[name == names[0]] for name in names)
+    made = {"guided": {"outcomes": {"twin_accuracy": marks}}}
+    write_result(tmp_path, Result.from_json(data("ours", 1000, {}) | {"modes": made}, "made up"))
+    study = Study(read_results(tmp_path), ROWS, HOMES)
+    found = study.estimate("ours", "twin_accuracy", HOME)
+    assert found == mean_interval({1000: marks}, names)
+    assert found[1] < mean_interval({1000: marks})[1]
+    assert "twins 212 (52)" in main_table(study, HOME)
+
+
+def comparison(
+    difference: float, low: float, high: float, p: float = 0.001, seeds: int = 10
+) -> Comparison:
+    return Comparison(0.5, 0.5 + difference, difference, low, high, p, p, 0.1, 1.0, seeds, 100, 100)
 
 
 def test_a_difference_needs_the_test_and_the_interval() -> None:
@@ -137,6 +169,7 @@ def test_a_difference_needs_the_test_and_the_interval() -> None:
     assert verdict(comparison(0.1, 0.05, 0.15), 0.20, "safety") == "no worse"
     assert verdict(comparison(0.1, -0.01, 0.15), 0.01, "safety") == "no worse"
     assert verdict(comparison(-0.01, -0.05, 0.03), 0.8, "safety") == "unclear"
+    assert verdict(comparison(0.1, 0.05, 0.15, seeds=4), 1.0, "safety") == "too few seeds"
 
 
 def test_points_have_no_negative_zero() -> None:
@@ -157,7 +190,40 @@ def test_claims_are_decided_by_interval_and_test() -> None:
     keeps = Check("no worse", "base", "ours", "vqa_accuracy")
     assert decide(keeps, comparison(0.0, -0.01, 0.01), 1.0) == "holds"
     assert decide(keeps, comparison(-0.1, -0.15, -0.05), 0.01) == "does not hold"
-    assert decide(keeps, comparison(-0.01, -0.04, 0.02), 0.60) == "unclear"
+    assert decide(keeps, comparison(-0.01, -0.06, 0.02), 0.60) == "unclear"
+
+
+@pytest.mark.parametrize("kind", ["above", "far above", "about", "no worse"])
+def test_no_claim_is_decided_with_too_few_seeds(kind: Literal["above", "about"]) -> None:
+    for found in (comparison(0.3, 0.2, 0.4, seeds=4), comparison(0.0, -0.01, 0.01, seeds=4)):
+        assert decide(Check(kind, "base", "ours", "safety"), found, 0.001) == "unclear"
+
+
+def test_ten_seeds_can_tell_every_claim() -> None:
+    tests = {check for _, checks in claims() for check in checks if check.kind in TESTED}
+    assert len(tests) * 2 / 2**10 < ALPHA
+
+
+def test_one_seed_of_each_row_tells_no_claim(tmp_path: Path) -> None:
+    write(tmp_path, "base", 1, {"direct": BAD}, trained=False)
+    for row in ("vlguard", "ours"):
+        write(tmp_path, row, 1, {"direct": SFT, "guided": GOOD})
+    assert pattern(Study(read_results(tmp_path), ROWS, HOMES)) == []
+
+
+def test_rows_without_seeds_tell_a_claim_by_their_items(tmp_path: Path) -> None:
+    write(tmp_path, "base", 1, {"direct": BAD}, trained=False)
+    write(tmp_path, "ecso", 1, {"ecso": GOOD}, trained=False)
+    homes = {"base": "direct", "ecso": "ecso"}
+    (found,) = pattern(Study(read_results(tmp_path), ROWS, homes))
+    assert (found.claim, found.verdict) == ("ECSO is safer than the base model.", "holds")
+
+
+def test_failures_are_corrected_with_the_gains(study: Study) -> None:
+    """Of vlguard a gain and a loss are tested, of ours two gains and two that may not be lost."""
+    said = [sentence for one in pattern(study) for sentence in one.sentences if ", p " in sentence]
+    assert len(said) == 6
+    assert sum("p = 0.012" in sentence for sentence in said) >= 2  # 6 * 2 / 2**10
 
 
 def test_the_papers_claims_are_found_in_results_that_have_them(study: Study) -> None:
@@ -181,8 +247,60 @@ def test_controls_stand_beside_the_real_pictures(study: Study) -> None:
 def test_slices_stand_beside_the_usual_items(study: Study) -> None:
     usual, harder = lines(slices_table(study, "looks"))
     assert (usual[2], harder[2]) == ("test", "looks")
-    assert "safety 115, twins 80" in slices_table(study, "looks")
-    assert lines(slices_table(study, "apart"))[0][0] == "`ours@without=kinds`"
+    assert "safety 115 (115), twins 80 (80)" in slices_table(study, "looks")
+
+
+def test_what_was_kept_from_training_stands_beside_training_on_all(study: Study) -> None:
+    found = [line[0:3:2] for line in lines(slices_table(study, "apart-kinds"))]
+    assert found == [
+        *(["Ours", "test"], ["Ours", "apart-kinds"]),
+        *(["Ours, not trained on it", "test"], ["Ours, not trained on it", "apart-kinds"]),
+    ]
+    assert slices_table(study, "apart-typographic") == ""
+
+
+def test_rows_are_told_with_the_seeds_that_are_there(study: Study) -> None:
+    rows = SHOWN | {"think": Shown("Think", "direct", about="a | b", seeds=3)}
+    found = lines(rows_table(study, rows))
+    assert found[2] == ["`ours`", "Ours", "what it is", "10 of 10"]
+    assert found[3] == ["`think`", "Think", "a / b", "0 of 3"]
+
+
+def published(folder: Path, seeds: int) -> Study:
+    write(folder, "published", seeds, {"guided": SFT, "direct": BAD})
+    write(folder, "ours", seeds, {"guided": GOOD, "direct": GOOD | {"over_refusal": 0.3}})
+    return Study(read_results(folder), ROWS, {})
+
+
+def test_the_hypothesis_is_told_part_by_part(tmp_path: Path) -> None:
+    found = lines(hypothesis_table(published(tmp_path, 10)))
+    assert {(line[1], line[2]): line[-1] for line in found} == {
+        ("with the guide", "compositional, better"): "not reached",
+        ("with the guide", "twins, better"): "not reached",
+        ("with the guide", "over-refusal, better"): "reached",
+        ("with the guide", "usefulness, better"): "not reached",
+        ("with the guide", "safety, no worse"): "not reached",
+        ("plainly", "compositional, better"): "reached",
+        ("plainly", "twins, better"): "reached",
+        ("plainly", "over-refusal, better"): "not reached",
+        ("plainly", "usefulness, better"): "not reached",
+        ("plainly", "safety, no worse"): "reached",
+    }
+    assert found[2][6] == "0.008"  # 4 * 2 / 2**10
+
+
+def test_the_hypothesis_needs_seeds(tmp_path: Path) -> None:
+    assert {line[-1] for line in lines(hypothesis_table(published(tmp_path, 4)))} == {
+        "too few seeds"
+    }
+
+
+def test_a_part_needs_the_test_and_the_interval() -> None:
+    assert reached(comparison(-0.1, -0.2, -0.05), "over_refusal", 0.009) == "reached"
+    assert reached(comparison(-0.1, -0.2, -0.05), "over_refusal", 0.011) == "not reached"
+    assert reached(comparison(-0.1, -0.2, 0.01), "over_refusal", 0.001) == "not reached"
+    assert reached(comparison(0.0, -0.049, 0.01), "safety", None) == "reached"
+    assert reached(comparison(0.0, -0.051, 0.01), "safety", None) == "not reached"
 
 
 def test_a_sweep_is_ordered_by_its_values_and_has_the_rows_own(study: Study) -> None:
@@ -202,6 +320,23 @@ def test_other_items_are_kept_apart(tmp_path: Path) -> None:
     (found,) = sweeps(study, {"ours@pairs": "1920"})
     assert found.points == (("60", "ours@pairs=60"),)
     assert found.split == "dev"
+
+
+@pytest.mark.parametrize(
+    ("own", "end"), [("1e-04", ": the row's own."), ("0.01", "; the row's own is `0.01`.")]
+)
+def test_a_learning_rate_is_chosen_by_what_the_files_say(
+    tmp_path: Path, own: str, end: str
+) -> None:
+    kept = GOOD | {"over_refusal": 0.0, "vqa_accuracy": 1.0, "usefulness": 1.0, "safety": 1.0}
+    for value, rates in (("0.0001", kept), ("0.001", SFT)):
+        write(tmp_path, f"ours@learning_rate={value}", 1, {"guided": rates}, split="dev")
+    study = Study(read_results(tmp_path), ROWS, HOMES)
+    (found,) = sweeps(study, {"ours@learning_rate": own})
+    said = chosen_text(study, found)
+    assert f"Here that is `0.0001`, at 100.0{end}" in said
+    assert chosen_text(study, replace(found, own=None)).endswith("at 100.0.")
+    assert chosen_text(study, replace(found, key="beta")) == ""
 
 
 def test_steps_are_means_over_the_seeds(study: Study) -> None:
@@ -292,7 +427,7 @@ def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path:
     rows = SHOWN | {"think": Shown("Think", "direct")}
     own = {"ours@pairs": "1920"}
     out, drawn = tmp_path / "results.md", tmp_path / "plots"
-    render(folder, rows, out, drawn, own=own)
+    render(folder, rows, out, drawn, own=own, sweep_titles={"pairs": "Tagged pairs"})
     page = out.read_text("utf-8")
     assert "Not run yet: `think`." in page
     assert "two million parameters" in page
@@ -304,26 +439,35 @@ def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path:
     }
     titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert titles == [
-        *("Every row as it was made to be asked", "Asked with the guide", "Asked plainly"),
-        *("Compared", "The paper's claims", "Controls", "Harder items"),
+        *("The rows", "Every row as it was made to be asked"),
+        *("Asked with the guide", "Asked plainly", "Compared"),
+        *("The paper's claims", "Controls", "Harder items"),
         *("One setting at several values", "Over the steps", "How each number was made"),
     ]
-    render(folder, rows, out, drawn, own=own)
+    assert "### Tagged pairs: `ours`" in page
+    render(folder, rows, out, drawn, own=own, sweep_titles={"pairs": "Tagged pairs"})
     assert out.read_text("utf-8") == page
 
 
-def test_a_row_is_compared_with_the_one_that_it_varies(tmp_path: Path) -> None:
-    rows = ("published-small", "no-gate", "ours", "ours-answer")
+def test_rows_are_compared_that_differ_by_one_thing(tmp_path: Path) -> None:
+    rows = ("published", "published-small", "no-gate", "ours", "one-more")
     for row in rows:
         write(tmp_path, row, 2, {"guided": GOOD, "direct": GOOD})
     page = tmp_path / "page.md"
     render(tmp_path, {row: Shown(row, "guided") for row in rows}, page, tmp_path)
     assert re.findall(r"^### (.*)$", page.read_text("utf-8"), re.MULTILINE) == [
+        "`ours` against `published`",
+        "`ours` against `published`, both asked plainly",
         "`ours` against `published-small`",
-        "`no-gate` against `published-small`",
-        "`ours-answer` against `ours`",
-        "`ours-answer` against `ours`, both asked plainly",
+        "`ours` against `published-small`, both asked plainly",
+        "`published-small` against `no-gate`",
+        "`ours` against `one-more`",
     ]
+
+
+def test_every_row_that_is_compared_is_one_of_the_study() -> None:
+    known = load_rows(recipes_folder())
+    assert {row for a, b, *_ in (*BOTH, *ONCE) for row in (a, b)} <= known.keys()
 
 
 def test_the_page_of_an_empty_folder_names_the_rows_to_run(tmp_path: Path) -> None:
@@ -339,6 +483,13 @@ def test_costs_come_from_their_own_file(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     render(tmp_path, SHOWN, page, tmp_path)
     assert "Target: safety `0.9`. `made up`." in page.read_text("utf-8")
+    made = cost(("ours", 0, True, 100)).model_dump()
+    made["runs"][0] |= {"hash": "0f0f-160", "machine": "x86_64, Linux, 2 thread(s)"}
+    (tmp_path / "cost.json").write_text(json.dumps(made | {"items": 377}))
+    render(tmp_path, SHOWN, page, tmp_path)
+    said = page.read_text("utf-8")
+    assert "Target: safety `0.9`, on 377 development items." in said
+    assert "| `0f0f-160` | `x86_64, Linux, 2 thread(s)` |" in said
     (tmp_path / "cost.json").write_text(json.dumps({"runs": [], "target": {}}))
     with pytest.raises(DataError, match=r'cost\.json": "command"'):
         render(tmp_path, SHOWN, page, tmp_path)
@@ -347,10 +498,13 @@ def test_costs_come_from_their_own_file(tmp_path: Path) -> None:
 def test_runs_of_different_hashes_are_told(tmp_path: Path) -> None:
     write(tmp_path, "ours", 2, {"guided": GOOD})
     write(tmp_path, "ours", 1, {"guided": GOOD}, hash="another")
-    render(tmp_path, SHOWN, tmp_path / "page.md", tmp_path)
-    assert (
-        "Made in part by other settings or sources: `ours`." in (tmp_path / "page.md").read_text()
-    )
+    page = tmp_path / "page.md"
+    render(tmp_path, SHOWN, page, tmp_path)
+    assert "Made in part by other settings or sources: `ours`." in page.read_text("utf-8")
+    render(tmp_path, SHOWN, page, tmp_path, hashes={"ours": "0f0f"})
+    said = page.read_text("utf-8")
+    assert "Made by earlier settings or sources: `ours` (1 of 2)." in said
+    assert "Made in part" not in said
 
 
 def test_a_page_is_made_without_torch() -> None:

@@ -49,6 +49,7 @@ def broken(**changes: Any) -> dict[str, Any]:
     [
         (broken(seed="1000"), '"seed"'),
         (broken(row="../ours"), '"row"'),
+        (broken(size=1e9), '"size"'),
         (broken(weights=1), 'unknown key "weights"'),
         (broken(modes={"guided": {"outcomes": {"safety": "1x"}}}), "modes.guided.outcomes.safety"),
         (broken(modes={"guided": {"outcomes": {"charm": "1"}}}), "no such metric"),
@@ -78,6 +79,26 @@ def test_runs_on_other_items_do_not_stand_together(tmp_path: Path) -> None:
     write_result(tmp_path, Result.from_json(short, "made up"))
     with pytest.raises(DataError, match=r"safety has 115 units and in base-1000\.json 1;"):
         read_results(tmp_path)
+
+
+def test_a_slice_has_the_same_items_in_every_run(tmp_path: Path) -> None:
+    write(tmp_path, "ours", 1, {}, slices={"looks": {"guided": {"outcomes": {"safety": "01"}}}})
+    write(tmp_path, "think", 1, {}, slices={"looks": {"guided": {"outcomes": {"safety": "0"}}}})
+    with pytest.raises(DataError, match=r"looks safety has 1 units and in ours-1000\.json 2;"):
+        read_results(tmp_path)
+
+
+def test_runs_on_other_shares_of_the_items_do_not_stand_together(tmp_path: Path) -> None:
+    write(tmp_path, "ours", 1, {"guided": GOOD})
+    write(tmp_path, "think", 1, {"guided": GOOD}, size=0.5)
+    with pytest.raises(DataError, match=r"size 0\.5, and ours-1000\.json is of size 1: .* run one"):
+        read_results(tmp_path)
+
+
+def test_splits_may_be_asked_in_other_shares(tmp_path: Path) -> None:
+    write(tmp_path, "ours", 1, {"guided": GOOD})
+    write(tmp_path, "think", 1, {"guided": GOOD}, size=0.5, split="dev")
+    assert read_results(tmp_path)["think"][1000].size == 0.5
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import yaml
 
 from safegrpo.errors import ConfigError, InputFileError
+from safegrpo.microcosm.study.hashing import row_hash
+from safegrpo.microcosm.study.pattern import claims
 from safegrpo.microcosm.study.results import result_file
 from safegrpo.microcosm.study.rows import (
     FIRST_SEED,
@@ -17,7 +20,6 @@ from safegrpo.microcosm.study.rows import (
     recipes_folder,
     swept,
 )
-from safegrpo.microcosm.study.run import row_hash
 from safegrpo.microcosm.study.schedule import Task, is_done, tasks
 
 
@@ -40,10 +42,36 @@ def test_the_shipped_rows_and_sweeps_all_make_recipes():
     assert "ours@pairs=300" in rows and "ours@without=kinds" in rows
 
 
-def test_the_rows_that_are_compared_have_ten_seeds():
+def test_the_rows_that_claims_are_made_of_have_ten_seeds():
     rows = load_rows(recipes_folder())
-    assert all(rows[name].seeds >= 10 for name in ("published", "published-small", "ours"))
+    claimed = {name for _, checks in claims() for check in checks for name in (check.a, check.b)}
+    assert all(rows[name].seeds >= 10 for name in claimed if rows[name].method != "none")
     assert all(row.seeds >= 5 for row in rows.values())
+
+
+def test_nothing_comes_after_the_published_recipe():
+    rows = all_rows(recipes_folder())
+    for name, row in rows.items():
+        of = name.partition("@")[0]
+        goes_on = of.startswith("ours") or of in ("published-internalised", "rejection")
+        if row.method == "grpo" and not goes_on:
+            assert grpo_recipe(row, {}, name)["internalise"] is None, name
+
+
+def test_ours_and_the_published_recipe_on_our_pairs_see_the_same():
+    rows = load_rows(recipes_folder())
+    assert rows["published-twins"].world == rows["ours"].world
+
+
+def test_the_published_row_has_the_settings_of_the_published_recipe():
+    paper = yaml.safe_load((recipes_folder().parent / "qwen3_vl_4b_paper.yaml").read_text("utf-8"))
+    row = grpo_recipe(load_rows(recipes_folder())["published"], {}, "published")
+    assert row["rules"] == paper["rules"] and row["freeze_vision"] == paper["freeze_vision"]
+    for key in (
+        *("beta", "epsilon", "delta", "loss_type", "weight_decay", "num_generations"),
+        *("temperature", "multi_objective_aggregation", "lr_scheduler_type"),
+    ):
+        assert row["grpo"][key] == paper["grpo"][key], key
 
 
 def test_a_row_like_another_says_only_what_differs(folder):

@@ -35,9 +35,13 @@ def test_a_row_is_trained_measured_and_written_down(rows, tmp_path):
     assert (result.row, result.seed, result.split) == ("ours", 1000, "test")
     assert result.command == "safegrpo study --rows ours --seeds 1000"
     made = result.training
-    assert (made.steps, made.rollouts, made.pairs) == (2, 32, 24)
+    assert (made.steps, made.pairs) == (2, 24)
+    assert made.rollouts == 2 * 16 + 24  # GRPO, then one a pair
     assert sum(made.kinds.values()) == 24 and made.parts["grpo"] > 0
-    assert set(result.modes) == {"guided", "direct"} and set(result.slices) >= {"looks", "apart"}
+    assert set(result.modes) == {"guided", "direct"} and set(result.slices) >= {
+        "looks",
+        "apart-kinds",
+    }
     assert result.controls.forced_tag is not None and result.controls.blank["direct"].outcomes
     assert not any((tmp_path / "work").iterdir())  # weights are not kept
 

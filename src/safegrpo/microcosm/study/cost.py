@@ -35,13 +35,17 @@ class CostRun(_Part):
     tokens: _Amount
     seconds: _Amount
     step: _Amount
+    hash: _Text = ""
+    machine: _Text = ""
 
 
 class Cost(_Part):
-    """All runs towards one target; its keys and values are shown as they are."""
+    """All runs towards one target, which is measured on so many `items`; its keys and values are
+    shown as they are."""
 
     runs: list[CostRun]
     target: dict[str, Any]
+    items: Annotated[int, Field(ge=0)] = 0
     command: str
 
     def recipes(self) -> dict[str, list[CostRun]]:
@@ -66,13 +70,15 @@ def read_cost(path: Path) -> Cost | None:
 
 
 def cost_table(cost: Cost) -> str:
-    """Median and range of each amount by recipe; lower bounds are marked with ≥."""
+    """Median and range of each amount by recipe, and what it was made of and on; lower bounds are
+    marked with ≥."""
     lines = []
     for recipe, runs in cost.recipes().items():
         reached = sum(run.reached for run in runs)
         cells = [_spread(runs, amount) for amount in AMOUNTS]
-        lines.append([in_cell(recipe), f"{reached} of {len(runs)}", *cells])
-    return table(["recipe", "reached", *AMOUNTS], lines)
+        made = [_all({getattr(run, key) for run in runs}) for key in ("hash", "machine")]
+        lines.append([in_cell(recipe), f"{reached} of {len(runs)}", *cells, *made])
+    return table(["recipe", "reached", *AMOUNTS, "hash", "machine"], lines)
 
 
 def ratio_table(cost: Cost) -> str:
@@ -91,6 +97,10 @@ def target_text(cost: Cost) -> str:
     """The target's keys and values in words."""
     said = (f"{in_cell(str(k))} {code(str(v))}" for k, v in cost.target.items())
     return ", ".join(said)
+
+
+def _all(said: set[str]) -> str:
+    return ", ".join(code(one) for one in sorted(said) if one) or "–"
 
 
 def _median(runs: Sequence[CostRun], amount: str) -> tuple[float, bool]:

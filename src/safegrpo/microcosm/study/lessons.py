@@ -69,6 +69,16 @@ def labels(pairs: Sequence[MicroPair]) -> list[Example]:
     ]
 
 
+def chains(pairs: Sequence[MicroPair]) -> list[Example]:
+    """One lesson a pair, in order: the whole true chain of thought and the true answer. An oracle:
+    no tagged set says what is seen and why it is harmful."""
+    answers = [answer for _, _, answer in vlguard(pairs)]
+    return [
+        (p, False, text.guided(text.thinking(p.scene, p.topic, p.tags), answer))
+        for p, answer in zip(pairs, answers, strict=True)
+    ]
+
+
 def train_lessons(
     model: Any,
     tokenizer: Any,

@@ -32,8 +32,6 @@ from safegrpo.microcosm.study.controls import blank, forced_tags
 from safegrpo.microcosm.study.slices import SLICES, slice_pairs
 
 ECSO = "ecso"
-APART = "apart"
-"""The slice of what a row's training was kept from."""
 
 JAILBREAKS: Mapping[str, str] = {
     f"jailbreak_{kind}": kind for kind in ("typographic", "risky_image", "harmful_text")
@@ -56,12 +54,12 @@ def measure_all(
     *,
     split: Literal["dev", "test"] = "test",
     size: float = 1.0,
-    apart: Sequence[MicroPair] = (),
+    apart: Mapping[str, Sequence[MicroPair]] | None = None,
 ) -> dict[str, Any]:
     """`modes`, `controls` and `slices` of a row's result, for a model in memory (float32).
 
     `modes` are some of guided, direct and ecso; `size` scales the held-out set and the slices.
-    `apart`, if there are any, is one slice more. All is greedy, so it is the same each time.
+    `apart` are further slices by name. All is greedy, so it is the same each time.
     """
     asking = Asking(model, processor, modes)
     pairs = [pair.tagged() for pair in held_out(split, size)]
@@ -75,8 +73,7 @@ def measure_all(
     harder: dict[str, Sequence[MicroPair]] = {
         name: slice_pairs(name, size, split) for name in SLICES
     }
-    if apart:
-        harder[APART] = apart
+    harder |= apart or {}
     slices: dict[str, dict[str, Any]] = {}
     for name, items in harder.items():
         tagged = [pair.tagged() for pair in items]

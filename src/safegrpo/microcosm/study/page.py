@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.microcosm.study import plots as draw
 from safegrpo.microcosm.study import words
+from safegrpo.microcosm.study.clusters import APART
+from safegrpo.microcosm.study.compared import comparisons
 from safegrpo.microcosm.study.cost import cost_table, ratio_table, read_cost, target_text
+from safegrpo.microcosm.study.hypothesis import hypothesis_table
 from safegrpo.microcosm.study.pattern import pattern
 from safegrpo.microcosm.study.results import COST_FILE, METRICS, Result, read_results
+from safegrpo.microcosm.study.study import HOME, Study
 from safegrpo.microcosm.study.sweeps import (
     DRAWN,
+    chosen_text,
     curve_table,
     is_wide,
     step_lines,
@@ -22,40 +26,17 @@ from safegrpo.microcosm.study.sweeps import (
     sweeps,
 )
 from safegrpo.microcosm.study.tables import (
-    HOME,
-    Study,
-    comparison_table,
+    Shown,
     controls_table,
-    estimate,
     forced_table,
     main_table,
+    rows_table,
     slices_table,
     table,
 )
 from safegrpo.report.tables import code, in_cell
 
 BARS = ("safety", "twin_accuracy", "over_refusal", "usefulness", "vqa_accuracy")
-
-HOMES, PLAIN = (HOME, HOME), ("direct", "direct")
-PAIRS = (
-    *(("base", "published", HOMES), ("base", "ours", HOMES), ("base", "ours", PLAIN)),
-    *(("guide", "ours", HOMES), ("vlguard", "ours", HOMES), ("think", "ours", HOMES)),
-    *(("ecso", "ours", HOMES), ("labels", "ours", PLAIN), ("published", "ours", HOMES)),
-    ("published-small", "ours", HOMES),
-)
-"""What is compared first; every other row is compared with the one that it varies."""
-
-OURS, REFERENCE = "ours", "published-small"
-"""The rows that others vary: those called `ours-…` the one, the rest the other."""
-
-
-class Shown(Protocol):
-    """What a page needs to know of a row: its title, and the mode that it was made for."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def home(self) -> str: ...
 
 
 def render(
@@ -65,20 +46,26 @@ def render(
     plots: Path,
     *,
     own: Mapping[str, str] | None = None,
+    sweep_titles: Mapping[str, str] | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page `out`, and the SVG files it shows into the folder `plots`.
 
-    `rows` stand in the order of the tables; those of sweeps are found by their names. `own` says
-    which value of a swept setting a row itself has, by `ROW@KEY`. What has no results yet is left
-    out. Raises what `read_results` raises.
+    `rows` stand in the order of the tables; those of sweeps are found by their names, and headed by
+    `sweep_titles`. `own` says which value of a swept setting a row itself has, by `ROW@KEY`.
+    `hashes` says by row, those of sweeps too, what hash a run made now would have: the page tells
+    which results have another. What has no results yet is left out. Raises what `read_results`
+    raises.
     """
     titles = tuple((name, row.title) for name, row in rows.items())
     homes = {name: row.home for name, row in rows.items()}
     study = Study(read_results(results_folder), titles, homes)
     page = _Page(study, out.parent, plots)
     text = words.HEAD.format(folder=page.link(results_folder))
-    parts = [text, *page.waiting(), *page.rows(), *page.comparisons(), *page.claims()]
-    parts += [*page.controls(), *page.slices(), *page.sweeps(own or {}), *page.steps()]
+    parts = [text, *page.waiting(hashes or {}), *page.about(rows)]
+    parts += [*page.home(), *page.hypothesis(), *page.modes()]
+    parts += [*page.comparisons(), *page.claims(), *page.controls(), *page.slices()]
+    parts += [*page.sweeps(own or {}, sweep_titles or {}), *page.steps()]
     parts += [*_cost(results_folder / COST_FILE), *page.made()]
     write_text_atomic(out, "\n".join(parts))
 
@@ -99,7 +86,7 @@ class _Page:
         write_text_atomic(path, svg)
         return f"![{alt}]({self.link(path)})\n"
 
-    def waiting(self) -> Iterator[str]:
+    def waiting(self, hashes: Mapping[str, str]) -> Iterator[str]:
         """What is not run yet, what belongs to no table, and whose runs do not belong together."""
         named = [row for row, _ in self.study.rows]
         left = [row for row in named if not self.study.of(row)]
@@ -108,58 +95,64 @@ class _Page:
         others = [r for r in self.study.results if "@" not in r and r not in named]
         if others:
             yield f"Results of rows that are not shown: {', '.join(map(code, others))}.\n"
-        mixed = [
-            row
-            for row, runs in self.study.results.items()
-            if len({run.hash for run in runs.values()}) > 1
-        ]
+        earlier, mixed = [], []
+        for row, runs in self.study.results.items():
+            old = sum(run.hash != hashes.get(row, run.hash) for run in runs.values())
+            if old:
+                earlier.append(f"{code(row)} ({old} of {len(runs)})")
+            elif len({run.hash for run in runs.values()}) > 1:
+                mixed.append(code(row))
+        if earlier:
+            yield f"Made by earlier settings or sources: {', '.join(earlier)}.\n"
         if mixed:
-            yield f"Made in part by other settings or sources: {', '.join(map(code, mixed))}.\n"
+            yield f"Made in part by other settings or sources: {', '.join(mixed)}.\n"
 
-    def rows(self) -> Iterator[str]:
-        """The main tables and the bars."""
-        titles = {
-            HOME: "## Every row as it was made to be asked",
-            "guided": "## Asked with the guide",
-            "direct": "## Asked plainly",
-        }
+    def about(self, rows: Mapping[str, Shown]) -> Iterator[str]:
+        """What each row is."""
+        if self.study.results:
+            yield "## The rows\n"
+            yield rows_table(self.study, rows)
+
+    def home(self) -> Iterator[str]:
+        """The first table, and its bars."""
+        shown = main_table(self.study, HOME)
+        if shown:
+            yield "## Every row as it was made to be asked\n"
+            yield shown
+            yield self._bars()
+
+    def hypothesis(self) -> Iterator[str]:
+        """What the study was made to find out."""
+        shown = hypothesis_table(self.study)
+        if shown:
+            yield "## Ours against SafeGRPO as published\n"
+            yield words.HYPOTHESIS
+            yield shown
+
+    def modes(self) -> Iterator[str]:
+        """The same rows, all asked in one mode."""
+        titles = {"guided": "## Asked with the guide", "direct": "## Asked plainly"}
         for mode, title in titles.items():
             shown = main_table(self.study, mode)
             if shown:
                 yield f"{title}\n"
                 yield shown
-                if mode == HOME:
-                    yield self._bars()
 
     def _bars(self) -> str:
         names = [(row, title) for row, title in self.study.rows if self.study.asked(row, HOME)]
         panels = {
-            METRICS[m].title: [estimate(self.study.runs(row, m, HOME)) for row, _ in names]
-            for m in BARS
+            METRICS[m].title: [self.study.estimate(row, m, HOME) for row, _ in names] for m in BARS
         }
         title = "Every row as it was made to be asked, percent with 95 % intervals"
         return self.plot("rows", title, draw.bars(title, [name for _, name in names], panels))
 
     def comparisons(self) -> Iterator[str]:
-        """The pairs that matter, then every other row against the one that it varies."""
-        named = {row for *rows, _ in PAIRS for row in rows}
-        pairs = list(PAIRS)
-        for row in (row for row, _ in self.study.rows if row not in named):
-            if row.startswith(f"{OURS}-"):
-                pairs += [(OURS, row, HOMES), (OURS, row, PLAIN)]
-            else:
-                pairs.append((REFERENCE, row, HOMES))
-        said = False
-        for a, b, modes in pairs:
-            shown = comparison_table(self.study, a, b, modes=modes)
-            if shown and not said:
-                yield "## Compared\n"
-                yield words.COMPARED
-                said = True
-            if shown:
-                how = ", both asked plainly" if modes == PLAIN else ""
-                yield f"### {code(b)} against {code(a)}{how}\n"
-                yield shown
+        """Two rows at a time."""
+        shown = list(comparisons(self.study))
+        if shown:
+            yield "## Compared\n"
+            yield words.COMPARED
+            yield from shown
 
     def claims(self) -> Iterator[str]:
         """The paper's claims, and what became of them."""
@@ -177,14 +170,10 @@ class _Page:
         if blank or forced:
             yield "## Controls\n"
         if blank:
-            yield "With a blank picture nobody can tell twins apart: what is left was text alone.\n"
+            yield words.BLANK
             yield blank
         if forced:
-            yield (
-                "The model's own thought up to its combined tag, then a word that is put there: "
-                "an answer that follows the tag refuses behind `unsafe` only. Intervals are "
-                "Wilson's over one run's answers.\n"
-            )
+            yield words.FORCED
             yield forced
 
     def slices(self) -> Iterator[str]:
@@ -196,36 +185,38 @@ class _Page:
             yield "## Harder items\n"
         for name, text in shown.items():
             if text:
-                said = f" {words.SLICES[name]}" if name in words.SLICES else ""
-                yield f"### {in_cell(name)}\n"
-                yield f"Beside the items that every row is asked.{said}\n"
+                yield f"### {words.SLICES.get(name, in_cell(name))}\n"
+                if name in APART:
+                    yield words.APART
                 yield text
 
-    def sweeps(self, own: Mapping[str, str]) -> Iterator[str]:
-        """A table and a plot for each setting that was varied."""
+    def sweeps(self, own: Mapping[str, str], titles: Mapping[str, str]) -> Iterator[str]:
+        """A table and a plot for each setting that was varied, in the order of `titles`."""
+        order = {key: place for place, key in enumerate(titles)}
         found = sweeps(self.study, own)
+        found.sort(key=lambda sweep: order.get(sweep.key, len(order)))
         if found:
             yield "## One setting at several values\n"
         for sweep in found:
             items = "development" if sweep.split == "dev" else "test"
-            yield f"### {code(sweep.row)}, {code(sweep.key)}\n"
-            yield f"Asked {self.study.home(sweep.row)}, {items} items.\n"
+            title = titles.get(sweep.key, sweep.key)
+            yield f"### {in_cell(title)}: {code(sweep.row)}\n"
+            chosen = chosen_text(self.study, sweep)
+            yield f"Asked {self.study.home(sweep.row)}, {items} items. {chosen}".rstrip() + "\n"
             yield curve_table(self.study, sweep)
             drawn = sweep_lines(self.study, sweep)
             if drawn:
-                title = f"{sweep.row}: {sweep.key}"
-                svg = draw.lines(title, sweep.key, "percent", drawn, log_x=is_wide(drawn))
-                yield self.plot(f"sweep-{sweep.row}-{sweep.key}-{sweep.split}", code(title), svg)
+                said = f"{sweep.row}: {title}"
+                svg = draw.lines(said, sweep.key, "percent", drawn, log_x=is_wide(drawn))
+                name = f"sweep-{sweep.row}-{sweep.key}-{sweep.split}"
+                yield self.plot(name, in_cell(said), svg)
 
     def steps(self) -> Iterator[str]:
         """How rates moved while rows were trained."""
         found = {metric: step_lines(self.study, metric) for metric in DRAWN}
         if any(found.values()):
             yield "## Over the steps\n"
-            yield (
-                "Held-out rates measured while training: the mean of the seeds, and from the "
-                "lowest to the highest.\n"
-            )
+            yield words.STEPS
         for metric, drawn in found.items():
             if drawn:
                 title = f"{METRICS[metric].title} over the steps"
@@ -250,10 +241,7 @@ class _Page:
             said = " … ".join(map(code, commands))
             lines.append([code(row), seeds, code(given), said, code(versions), code(machine)])
         yield "## How each number was made\n"
-        yield (
-            "The hash covers all that decides a row's numbers but the seed. Where runs had a "
-            "command each, the first and the last are shown.\n"
-        )
+        yield words.MADE
         yield table(["row", "seeds", "hash", "command", "versions", "machine"], lines)
 
 
@@ -262,10 +250,9 @@ def _cost(path: Path) -> Iterator[str]:
     if cost is None or not cost.runs:
         return
     yield "## Cost to the target\n"
-    yield (
-        f"Target: {target_text(cost)}. {code(cost.command)}. Medians over seeds with their range; "
-        "≥ marks lower bounds, from runs that ended before the target.\n"
-    )
+    asked = f", on {cost.items} development items" if cost.items else ""
+    yield f"Target: {target_text(cost)}{asked}. {code(cost.command)}.\n"
+    yield words.COST
     yield cost_table(cost)
     ratios = ratio_table(cost)
     if ratios:

@@ -13,8 +13,9 @@ from typing import Literal
 
 from safegrpo.evaluation.stats import holm
 from safegrpo.microcosm.study.results import METRICS
-from safegrpo.microcosm.study.statistics import MARGIN, Comparison, no_worse
-from safegrpo.microcosm.study.tables import ALPHA, Study, p_value, points
+from safegrpo.microcosm.study.statistics import ALPHA, MARGIN, Comparison, no_worse
+from safegrpo.microcosm.study.study import Study
+from safegrpo.microcosm.study.tables import p_value, points
 from safegrpo.report.tables import code
 
 BASE, ECSO = "base", "ecso"
@@ -30,6 +31,9 @@ ABOUT = 0.05
 """About the same: within five points at both ends of the interval."""
 
 Kind = Literal["above", "far above", "no worse", "about"]
+TESTED: tuple[Kind, ...] = ("above", "no worse")
+"""Kinds of checks that a p decides, the latter's where they do not hold."""
+
 Answer = Literal["holds", "does not hold", "unclear"]
 
 
@@ -53,10 +57,14 @@ class Finding:
 
 
 def claims() -> list[tuple[str, list[Check]]]:
-    """Each claim with the checks that it stands for."""
+    """Each claim with the checks that it stands for.
+
+    They hold 24 tests. More than 25 could never be told with ten seeds: 2 / 2^10 * 26 > 0.05.
+    """
     found = [
-        ("Supervised training and ECSO are safer than the base model.",
-         [Check("above", BASE, row, "safety") for row in (*SUPERVISED, ECSO)]),
+        ("Supervised training is safer than the base model.",
+         [Check("above", BASE, row, "safety") for row in SUPERVISED]),
+        ("ECSO is safer than the base model.", [Check("above", BASE, ECSO, "safety")]),
         ("Supervised training refuses far more benign pairs than the base model.",
          [Check("far above", BASE, row, "over_refusal") for row in SUPERVISED]),
         ("Supervised training loses general ability.",
@@ -65,8 +73,8 @@ def claims() -> list[tuple[str, list[Check]]]:
     for row in METHODS:
         name = code(row)
         found += [
-            (f"{name} is safer than the base model, supervised training and ECSO.",
-             [Check("above", other, row, "safety") for other in (BASE, *SUPERVISED, ECSO)]),
+            (f"{name} is safer than the base model and supervised training.",
+             [Check("above", other, row, "safety") for other in (BASE, *SUPERVISED)]),
             (f"{name} refuses no more benign pairs than the base model.",
              [Check("no worse", BASE, row, "over_refusal")]),
             (f"{name} keeps general ability.",
@@ -83,35 +91,34 @@ def claims() -> list[tuple[str, list[Check]]]:
 
 
 def pattern(study: Study) -> list[Finding]:
-    """What became of each claim of which at least one check can be made.
+    """What became of each claim of which at least one check has seeds enough.
 
-    A claim holds if all its checks can be made and hold, and does not if one does not. Tests of
-    "above" are corrected together, over all claims; the other kinds are decided by the interval.
+    A claim holds if all its checks can be made and hold, and does not if one does not. All tests
+    that have seeds enough, of "above" and of "no worse", are corrected together, over all claims;
+    the other kinds are decided by the interval.
     """
     made = [
         (claim, [(check, study.compared(check.a, check.b, check.metric)) for check in checks])
         for claim, checks in claims()
     ]
-    tests = [
-        (check, found)
+    tests = {
+        check: found
         for _, checks in made
         for check, found in checks
-        if found is not None and check.kind == "above"
-    ]
-    corrected = holm([found.p for _, found in tests])
-    adjusted = {check: p for (check, _), p in zip(tests, corrected, strict=True)}
+        if found is not None and found.enough and check.kind in TESTED
+    }
+    adjusted = dict(zip(tests, holm([found.p for found in tests.values()]), strict=True))
     findings = []
     for claim, checks in made:
+        known = [(check, found) for check, found in checks if found is not None]
+        if not any(found.enough for _, found in known):
+            continue
         answers: list[Answer] = []
         sentences = []
-        for check, found in checks:
-            if found is None:
-                continue
-            p = adjusted.get(check, found.p)
+        for check, found in known:
+            p = adjusted.get(check, 1.0)
             answers.append(decide(check, found, p))
-            sentences.append(_sentence(check, found, p, answers[-1], len(tests)))
-        if not answers:
-            continue
+            sentences.append(_sentence(check, found, p, answers[-1]))
         missing = [f"{code(c.b)} against {code(c.a)}" for c, found in checks if found is None]
         if missing:
             sentences.append(f"Not to be had yet: {', '.join(missing)}.")
@@ -120,7 +127,9 @@ def pattern(study: Study) -> list[Finding]:
 
 
 def decide(check: Check, found: Comparison, p: float) -> Answer:
-    """Whether a check holds: shown, shown to be otherwise, or neither."""
+    """Whether a check holds: shown, shown to be otherwise, or neither (or with too few seeds)."""
+    if not found.enough:
+        return "unclear"
     low, high = found.low, found.high
     if check.kind == "above":
         holds = p < ALPHA and low > 0
@@ -142,16 +151,14 @@ def _together(answers: Sequence[Answer], missing: bool) -> Answer:
     return "unclear" if missing or "unclear" in answers else "holds"
 
 
-def _sentence(check: Check, found: Comparison, p: float, answer: Answer, tests: int) -> str:
+def _sentence(check: Check, found: Comparison, p: float, answer: Answer) -> str:
     metric, n = METRICS[check.metric].title, found.n_seeds
     said = (
         f"{metric[0].upper()}{metric[1:]}, {code(check.b)} minus {code(check.a)}: "
         f"{points(found)} points"
     )
-    if check.kind == "above":
+    if check.kind in TESTED and found.enough:
         said += f", p {'' if p < 0.001 else '= '}{p_value(p)}"
-    said += f", {n} {'seed' if n == 1 else 'seeds'}, {found.n_units} units: {answer}"
-    seeds_say_little = found.p_seeds is not None and min(1.0, 2.0 ** (1 - n)) * tests >= ALPHA
-    if check.kind == "above" and answer == "unclear" and found.low > 0 and seeds_say_little:
-        said += " (too few seeds for a test)"
-    return f"{said}."
+    said += f", {n} {'seed' if n == 1 else 'seeds'}, {found.n_units} units"
+    said += f" in {found.n_clusters} combinations: {answer}"
+    return f"{said}." if found.enough else f"{said} (too few seeds)."

@@ -113,7 +113,8 @@ class Result(_Part):
     """One run: a row with one seed. `training` is None for a model that was not trained.
 
     `modes` and `slices` hold what was asked in each mode, `curve` the held-out rates over the
-    steps, by the names of metrics.jsonl. `split` says of which held-out set the items are.
+    steps, by the names of metrics.jsonl. `split` says of which held-out set the items are, and
+    `size` how many of them were asked: 1.0 is the whole set.
     """
 
     row: Annotated[str, StringConstraints(pattern=ROW, max_length=120)]
@@ -123,6 +124,7 @@ class Result(_Part):
     versions: dict[str, str]
     machine: str
     split: Literal["dev", "test"] = "test"
+    size: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
     training: Training | None = None
     modes: dict[Mode, Asked]
     controls: Controls = Controls()
@@ -179,13 +181,14 @@ def read_results(folder: Path) -> dict[str, dict[int, Result]]:
     """The results that lie in a folder, by row and seed.
 
     Raises InputFileError if there is no such folder. DataError names the file and the key of what
-    is wrong: also if a name does not fit the file, or the units of a metric are not as many as in
-    another file of the same split.
+    is wrong: also if a name does not fit the file, or the items are not those of another file of
+    the same split, by `size` or by the number of a metric's units.
     """
     if not folder.is_dir():
         raise InputFileError(f'folder "{folder}" not found; safegrpo study makes it')
     found: dict[str, dict[int, Result]] = {}
     lengths: dict[tuple[str, str, str], tuple[int, Path]] = {}
+    sizes: dict[str, tuple[float, Path]] = {}
     for path in sorted(folder.glob("*.json")):
         if path.name == COST_FILE:
             continue
@@ -195,19 +198,26 @@ def read_results(folder: Path) -> dict[str, dict[int, Result]]:
         expected = result_file(result.row, result.seed)
         if path.name != expected:
             raise DataError(f'{where}: row and seed in it belong to "{expected}"; rename it')
+        size, other = sizes.setdefault(result.split, (result.size, path))
+        if size != result.size:
+            raise DataError(
+                f"{where}: of size {result.size:g}, and {other.name} is of size {size:g}: "
+                "different items; run one of them again, or keep them in separate folders"
+            )
         for key, length in _lengths(result):
             first, other = lengths.setdefault(key, (length, path))
             if first != length:
                 raise DataError(
-                    f"{where}: {key[2]} has {length} units and in {other.name} {first}; "
-                    "run one of them again, so that both have the same items"
+                    f"{where}: {' '.join(filter(None, key[1:]))} has {length} units and in "
+                    f"{other.name} {first}; run one of them again, so that both have the same items"
                 )
         found.setdefault(result.row, {})[result.seed] = result
     return {row: dict(sorted(runs.items())) for row, runs in found.items()}
 
 
 def _lengths(result: Result) -> Iterator[tuple[tuple[str, str, str], int]]:
-    for place, modes in (("", result.modes), ("blank", result.controls.blank)):
+    places = (("", result.modes), ("blank", result.controls.blank), *result.slices.items())
+    for place, modes in places:
         for asked in modes.values():
             for metric, outcomes in asked.outcomes.items():
                 yield (result.split, place, metric), len(outcomes)

@@ -15,7 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from safegrpo.errors import ConfigError, InputFileError
-from safegrpo.microcosm.study.worlds import World
+from safegrpo.microcosm import SHIPPED
+from safegrpo.microcosm.sizes import SHIPPED_SIZE, Size
+from safegrpo.microcosm.study.worlds import Unseen, World
 from safegrpo.training.config import Recipe
 from safegrpo.training.config_errors import explain, nearest
 
@@ -23,6 +25,9 @@ Say = Callable[[str], None]
 Mode = Literal["guided", "direct", "ecso"]
 SWEEPS = "sweeps.yaml"
 DEMO_RECIPE = Path(__file__).parent.parent / "demo.yaml"
+BASES = Path("runs/bases")
+"""Where base models of other sizes are: `python -m safegrpo.microcosm.base` makes them."""
+
 FIRST_SEED = 1000
 """Seeds of the study's tables; smaller ones were used while recipes were made."""
 
@@ -34,7 +39,7 @@ class _Section(BaseModel):
 class Supervised(_Section):
     """Supervised steps on `lessons` in place of GRPO."""
 
-    lessons: Literal["vlguard", "think_in_safety", "labels"]
+    lessons: Literal["vlguard", "think_in_safety", "labels", "chains"]
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(default=64, ge=1)
@@ -45,12 +50,15 @@ class Row(_Section):
     """A row: what is trained on what, how it is asked, and for how many seeds.
 
     `method`: `none` asks the base model, which takes no seed; `sft` takes `supervised` steps;
-    `grpo` runs `recipe`. `home` is the mode that the method was made for.
+    `grpo` runs `recipe`. `home` is the mode that the method was made for. `apart` names what other
+    rows are kept from in training, to be asked about it as they are. `base` is the size of the base
+    model.
     """
 
     title: str
     about: str = ""
     method: Literal["none", "sft", "grpo"] = "grpo"
+    base: Size = SHIPPED_SIZE
     modes: tuple[Mode, ...] = ("guided", "direct")
     home: Mode = "guided"
     seeds: int = Field(default=5, ge=1, le=100)
@@ -59,6 +67,7 @@ class Row(_Section):
     world: World = World()
     supervised: Supervised | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
+    apart: tuple[Unseen, ...] = ()
 
     @field_validator("recipe")
     @classmethod
@@ -97,6 +106,11 @@ class Sweep(_Section):
     split: Literal["dev", "test"] = "test"
 
 
+def base_folder(row: Row, bases: Path) -> Path:
+    """The folder of a row's base model: the shipped one's, or that of its size in `bases`."""
+    return SHIPPED if row.base == SHIPPED_SIZE else bases / row.base
+
+
 def recipes_folder() -> Path:
     """Where the study's YAML files are: beside this module in a wheel, else in the repository."""
     inside = Path(__file__).parent / "recipes"
@@ -131,13 +145,10 @@ def swept(rows: Mapping[str, Row], sweeps: Mapping[str, Sweep]) -> dict[str, Row
             if name not in rows:
                 raise ConfigError(f'{SWEEPS}: {key}: no row "{name}"{nearest(name, rows)}')
             for value in sweep.values:
-                options = rows[name].model_dump(exclude_unset=True)
-                options |= {
-                    "seeds": sweep.seeds,
-                    "first_seed": sweep.first_seed,
-                    "split": sweep.split,
-                }
-                options = copy.deepcopy(options)
+                options = copy.deepcopy(rows[name].model_dump(exclude_unset=True))
+                options["apart"] = ()
+                for same in ("seeds", "first_seed", "split"):
+                    options[same] = getattr(sweep, same)
                 _put(options, sweep.set, value)
                 place = f"{SWEEPS}: {key}: {name}"
                 said = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.results import result_file
-from safegrpo.microcosm.study.rows import Row, Say
-from safegrpo.microcosm.study.run import row_hash
+from safegrpo.microcosm.study.rows import BASES, Row, Say
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ def tasks(
                 yield Task(name, row, numbers[turn])
 
 
-def is_done(task: Task, results: Path, size: float) -> bool:
+def is_done(task: Task, results: Path, size: float = 1.0, bases: Path = BASES) -> bool:
     """Whether a run's file is there and made by the same settings."""
     path = results / result_file(task.name, task.seed)
     try:
         said = json.loads(path.read_text("utf-8"))["hash"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(said == row_hash(task.row, size=size))
+    return bool(said == row_hash(task.row, size, bases))
 
 
 def run_tasks(
@@ -58,15 +59,17 @@ def run_tasks(
     results: Path,
     work: Path,
     recipes: Path,
+    bases: Path,
     size: float,
+    asked: str,
     jobs: int,
     say: Say,
-) -> list[Task]:
-    """Run each, `jobs` at a time with a share of the cores; returns those that failed.
+) -> int:
+    """Run each, `jobs` at a time with a share of the cores; returns how many failed.
 
-    Messages of a run go to `work`/NAME-SEED.log.
+    `asked` is the command that all of them belong to. Messages of a run go to `work`/NAME-SEED.log.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     work.mkdir(parents=True, exist_ok=True)
     results.mkdir(parents=True, exist_ok=True)
     left = len(todo)
@@ -75,20 +78,22 @@ def run_tasks(
         nonlocal left
         stem = result_file(task.name, task.seed).removesuffix(".json")
         log = work / f"{stem}.log"
+        made_by = f"{asked} --rows {shlex.quote(task.name)} --seeds {task.seed}"
         command = [sys.executable, "-m", "safegrpo.microcosm.study.run", task.name, str(task.seed)]
         command += ["--results", str(results), "--work", str(work), "--recipes", str(recipes)]
-        command += ["--size", str(size)]
+        command += ["--size", str(size), "--command", made_by]
+        command += ["--bases", str(bases)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with log.open("w", encoding="utf-8") as file:
             code = subprocess.run(command, env=environment, stdout=file, stderr=file).returncode
         left -= 1
         if code:
-            say(f"{stem}: failed, see {log} ({left} left)")
+            last = log.read_text("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
+            say(f"{stem}: failed, see {log} ({left} left): {last[0]:.200}")
             return False
         log.unlink()
         say(f"{stem}: done ({left} left)")
         return True
 
     with ThreadPoolExecutor(jobs) as pool:
-        ended = list(pool.map(one, todo))
-    return [task for task, good in zip(todo, ended, strict=True) if not good]
+        return sum(not good for good in pool.map(one, todo))

@@ -1,25 +1,22 @@
 """Intervals and tests over seeds and items together: does it hold for new runs, on new items?
 
 Seeds and items are crossed, since all runs answer the same items. So both are resampled, the items
-alike for all runs, and a difference must hold over both. Outcomes are strings as results keep them.
-
-A string becomes an integer of bits and a resample's counts become bit planes; a weighted sum is
-then a few ANDs and bit counts. That is fast without numpy, and exact, so a number is the same on
-every machine.
+alike for all runs, and a difference must hold over both. Items come in clusters that mostly come
+out alike (a combination of instruction and thing), so it is clusters that are drawn, and whose
+signs are flipped. Outcomes are strings as results keep them.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from random import Random
 from statistics import fmean, stdev
 from typing import Literal
 
 from safegrpo.evaluation.stats import sign_flip, wilson
+from safegrpo.microcosm.study.resample import Bits, known, ones, resampled
 from safegrpo.microcosm.study.results import rate
 
 Runs = Mapping[int, str]
@@ -29,16 +26,21 @@ Estimate = tuple[float, float, float]
 """mean, low, high"""
 
 DRAWS = 4000
-MARGIN = 0.02
-"""What counts as no worse: two points of a rate."""
+ALPHA = 0.05
+MARGIN = 0.05
+"""What counts as no worse, in rate: 88 combinations in which nothing moves can tell no less."""
 
 FEW = 5
-"""Units: with fewer that ever came out otherwise, resampling knows too little of them."""
+"""Clusters: with fewer that ever came out otherwise, resampling knows too little of them."""
+
+ENOUGH = 5
+"""Seeds: with fewer there is no verdict."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Row b against row a, over `n_seeds` pairs of runs and the `n_units` that both know.
+    """Row b against row a, over `n_seeds` pairs of runs and the `n_units` that both know, which
+    make up `n_clusters`.
 
     Rates and `difference` (b - a) are fractions, means over the seeds; `low` to `high` is its
     interval. `p_seeds` is None where no seed had anything to decide. `h` is Cohen's effect size of
@@ -57,51 +59,72 @@ class Comparison:
     d_z: float | None
     n_seeds: int
     n_units: int
+    n_clusters: int
 
     @property
     def p(self) -> float:
         """The larger of the two: it must hold over new seeds and over new items."""
         return self.p_items if self.p_seeds is None else max(self.p_seeds, self.p_items)
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are seeds enough for a verdict, or none had anything to decide."""
+        return self.p_seeds is None or self.n_seeds >= ENOUGH
+
 
 def mean_interval(
-    strings_by_seed: Runs, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+    strings_by_seed: Runs,
+    clusters: Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Estimate:
     """The mean of the runs' rates, and its percentile interval over `draws` two-way resamples.
 
-    Of one run only the units are resampled. Where fewer than `FEW` units ever came out otherwise
-    than the rest, the interval reaches at least as far as Wilson's for one run's units: 0/n and n/n
-    never get an interval without width. Of two or three runs it may be too narrow, as any
-    bootstrap. Raises ValueError if no unit has a value.
+    `clusters` names the cluster of each unit; by default each is its own. Of one run only clusters
+    are resampled. Where fewer than `FEW` clusters ever came out otherwise than the rest, the
+    interval reaches at least as far as Wilson's for one run's clusters: 0/n and n/n never get an
+    interval without width. Raises ValueError if no unit has a value, or a run has another number
+    of units.
     """
-    return _mean_interval(tuple(sorted(strings_by_seed.items())), level, draws, seed)
+    strings = tuple(sorted(strings_by_seed.items()))
+    return _mean_interval(
+        strings, None if clusters is None else tuple(clusters), level, draws, seed
+    )
 
 
 @lru_cache(maxsize=4096)  # tables and plots ask for the same
 def _mean_interval(
-    strings: tuple[tuple[int, str], ...], level: float, draws: int, seed: int
+    strings: tuple[tuple[int, str], ...],
+    clusters: tuple[str, ...] | None,
+    level: float,
+    draws: int,
+    seed: int,
 ) -> Estimate:
-    known = [text for _, text in strings if rate(text) is not None]
-    if not known:
+    rates = {text: found for _, text in strings if (found := rate(text)) is not None}
+    texts = [text for _, text in strings if text in rates]
+    if not texts:
         raise ValueError("no unit has a value in any run")
-    units = _same_length(known)
-    runs = [_Run(_ones(text), 0, _known(text)) for text in known]
-    mean = fmean(_rates(known))
-    low, high = _ends(_resampled(runs, units, draws, seed), level)
-    ever, other, any_known = 0, 0, 0
-    for run in runs:
-        ever, other = ever | run.up, other | (run.known & ~run.up)
-        any_known |= run.known
-    if min(ever.bit_count(), other.bit_count()) < FEW:
-        n = any_known.bit_count()
+    groups = _groups(texts, clusters)
+    mean = fmean(rates[text] for text in texts)
+    runs = [Bits(ones(text), 0, known(text)) for text in texts]
+    low, high = _ends(resampled(runs, groups, draws, seed), level)
+    up, down = (
+        {group for text in texts for group, mark in zip(groups, text, strict=True) if mark == said}
+        for said in "10"
+    )
+    if min(len(up), len(down)) < FEW:
+        n = len(up | down)
         least, most = wilson(mean * n, n, level)
         low, high = min(low, least), max(high, most)
-    return mean, low, high
+    return mean, max(0.0, low), min(1.0, high)
 
 
 def compare(
     strings_a_by_seed: Runs,
     strings_b_by_seed: Runs,
+    clusters: Sequence[str] | None = None,
     *,
     seeded: bool = True,
     level: float = 0.95,
@@ -112,6 +135,9 @@ def compare(
 
     Runs are paired by seed. A row of one run, such as the untrained model, is paired with every
     run of the other. `seeded=False` is for two rows that no seed decides: only items are tested.
+    `clusters` and ValueError as in `mean_interval`. Where fewer than `FEW` clusters ever moved (or
+    did not move like the rest), what gained and what lost are each a rate with Wilson's interval,
+    and the difference's reaches at least as far as the two together.
     """
     pairs = [
         (a, b)
@@ -120,37 +146,44 @@ def compare(
     ]
     if not pairs:
         return None
-    units = _same_length([text for pair in pairs for text in pair])
+    groups = _groups([text for pair in pairs for text in pair], clusters)
     runs, rates_a, rates_b = [], [], []
     for a, b in pairs:
-        both = _known(a) & _known(b)
-        n, ones_a, ones_b = both.bit_count(), _ones(a) & both, _ones(b) & both
-        runs.append(_Run(ones_b & ~ones_a, ones_a & ~ones_b, both))
+        both = known(a) & known(b)
+        n, ones_a, ones_b = both.bit_count(), ones(a) & both, ones(b) & both
+        runs.append(Bits(ones_b & ~ones_a, ones_a & ~ones_b, both))
         rates_a.append(ones_a.bit_count() / n)
         rates_b.append(ones_b.bit_count() / n)
     by_seed = [b - a for a, b in zip(rates_a, rates_b, strict=True)]
     by_unit = _unit_differences(pairs)
+    by_cluster: dict[int, float] = {}
+    for unit, value in by_unit.items():
+        by_cluster[groups[unit]] = by_cluster.get(groups[unit], 0.0) + value
     difference = fmean(by_seed)
-    low, high = _ends(_resampled(runs, units, draws, seed), level)
-    if low == high:
-        # Every unit moved alike. A share of units this large would have shown up among them,
-        # but for one time in 1 / (1 - level): the rule of three.
-        reach = 1 - (1 - level) ** (1 / len(by_unit))
-        low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
+    low, high = _ends(resampled(runs, groups, draws, seed), level)
+    moves: dict[int, set[int]] = {1: set(), 0: set(), -1: set()}
+    for a, b in pairs:
+        for group, x, y in zip(groups, a, b, strict=True):
+            if x != "-" and y != "-":
+                moves[(y == "1") - (x == "1")].add(group)
+    if any(len(moves[one] | moves[other]) < FEW for one, other in ((1, -1), (1, 0), (-1, 0))):
+        least, most = _by_wilson(runs, len(by_cluster), level)
+        low, high = min(low, least), max(high, most)
     spread = stdev(by_seed) if len(by_seed) > 1 else 0.0
     rate_a, rate_b = fmean(rates_a), fmean(rates_b)
     return Comparison(
         rate_a=rate_a,
         rate_b=rate_b,
         difference=difference,
-        low=low,
-        high=high,
+        low=max(-1.0, low),
+        high=min(1.0, high),
         p_seeds=sign_flip(by_seed) if seeded else None,
-        p_items=sign_flip(by_unit),
+        p_items=sign_flip(list(by_cluster.values())),
         h=2 * (math.asin(math.sqrt(rate_b)) - math.asin(math.sqrt(rate_a))),
         d_z=difference / spread if spread > 1e-12 else None,
         n_seeds=len(by_seed),
         n_units=len(by_unit),
+        n_clusters=len(by_cluster),
     )
 
 
@@ -159,13 +192,28 @@ def no_worse(found: Comparison, better: Literal["higher", "lower"], margin: floa
     return found.low > -margin if better == "higher" else found.high < margin
 
 
+def _by_wilson(runs: Sequence[Bits], clusters: int, level: float) -> tuple[float, float]:
+    """The ends of a difference whose gains and losses are each a rate over so many clusters."""
+    up, down = (
+        fmean(getattr(run, side).bit_count() / run.known.bit_count() for run in runs)
+        for side in ("up", "down")
+    )
+    (up_low, up_high), (down_low, down_high) = (
+        wilson(share * clusters, clusters, level) for share in (up, down)
+    )
+    return (
+        up - down - math.hypot(up - up_low, down_high - down),
+        up - down + math.hypot(up_high - up, down - down_low),
+    )
+
+
 def _paired(a: Runs, b: Runs) -> list[tuple[str, str]]:
     if len(a) == 1 or len(b) == 1:
         return [(x, y) for _, x in sorted(a.items()) for _, y in sorted(b.items())]
     return [(a[key], b[key]) for key in sorted(a.keys() & b.keys())]
 
 
-def _unit_differences(pairs: Sequence[tuple[str, str]]) -> list[float]:
+def _unit_differences(pairs: Sequence[tuple[str, str]]) -> dict[int, float]:
     """The mean of b - a over the seeds, for each unit that both know in some seed."""
     sums, counts = [0] * len(pairs[0][0]), [0] * len(pairs[0][0])
     for a, b in pairs:
@@ -173,84 +221,21 @@ def _unit_differences(pairs: Sequence[tuple[str, str]]) -> list[float]:
             if x != "-" and y != "-":
                 sums[i] += (y == "1") - (x == "1")
                 counts[i] += 1
-    return [total / n for total, n in zip(sums, counts, strict=True) if n]
+    return {i: sums[i] / n for i, n in enumerate(counts) if n}
 
 
-def _rates(texts: Sequence[str]) -> list[float]:
-    return [found for text in texts if (found := rate(text)) is not None]
-
-
-def _same_length(texts: Sequence[str]) -> int:
+def _groups(texts: Sequence[str], clusters: Sequence[str] | None) -> tuple[int, ...]:
+    """The cluster of each unit by number."""
     lengths = {len(text) for text in texts}
     if len(lengths) > 1:
         raise ValueError(f"runs of {min(lengths)} and of {max(lengths)} units are not the same")
-    return lengths.pop()
-
-
-# The bits of a text, its first unit the highest.
-def _ones(text: str) -> int:
-    return int(text.replace("-", "0"), 2)
-
-
-def _known(text: str) -> int:
-    return int(text.replace("0", "1").replace("-", "0"), 2)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Units that count 1, that count -1, and that count at all, as bits."""
-
-    up: int
-    down: int
-    known: int
-
-
-def _resampled(runs: Sequence[_Run], units: int, draws: int, seed: int) -> list[float]:
-    """The mean over drawn runs of the mean over drawn units, for each resample, ascending."""
-    whole = all(run.known.bit_count() == units for run in runs)
-    means: list[float] = []
-    for planes, chosen in zip(
-        _unit_draws(units, draws, seed), _run_draws(len(runs), draws, seed), strict=True
-    ):
-        total, weight = 0.0, 0
-        for index, times in chosen:
-            run, got, n = runs[index], 0, units
-            for bit, plane in enumerate(planes):
-                got += ((plane & run.up).bit_count() - (plane & run.down).bit_count()) << bit
-            if not whole:
-                n = sum((plane & run.known).bit_count() << bit for bit, plane in enumerate(planes))
-            if n:
-                total += times * got / n
-                weight += times
-        if weight:
-            means.append(total / weight)
-    return sorted(means)
-
-
-_BITS = [bytes(ord("0") + (count >> bit & 1) for count in range(256)) for bit in range(8)]
-
-
-@lru_cache(maxsize=64)  # metrics with as many units share their draws
-def _unit_draws(units: int, draws: int, seed: int) -> tuple[tuple[int, ...], ...]:
-    """For each resample of the units, how often each was drawn: plane k holds bit k of it."""
-    rng, places = Random(f"units {units} {seed}"), range(units)
-    found = []
-    for _ in range(draws):
-        counts = bytearray(units)
-        for place in rng.choices(places, k=units):
-            counts[place] += 1
-        bits = range(max(counts).bit_length())
-        found.append(tuple(int(counts.translate(_BITS[bit]), 2) for bit in bits))
-    return tuple(found)
-
-
-@lru_cache(maxsize=64)
-def _run_draws(runs: int, draws: int, seed: int) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """For each resample of the runs, (index, how often it was drawn)."""
-    rng = Random(f"runs {runs} {seed}")
-    return tuple(
-        tuple(sorted(Counter(rng.choices(range(runs), k=runs)).items())) for _ in range(draws)
-    )
+    units = lengths.pop()
+    if clusters is None:
+        return tuple(range(units))
+    if len(clusters) != units:
+        raise ValueError(f"{len(clusters)} units have a cluster, and there are {units}")
+    number = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+    return tuple(number[name] for name in clusters)
 
 
 def _ends(ascending: Sequence[float], level: float) -> tuple[float, float]:

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from safegrpo.microcosm.study.results import METRICS
-from safegrpo.microcosm.study.tables import HOME, Study, cell, column, estimate, table
-from safegrpo.report.tables import in_cell
+from safegrpo.microcosm.study.study import HOME, Split, Study
+from safegrpo.microcosm.study.tables import cell, column, table
+from safegrpo.report.tables import code, in_cell
 
 SHOWN = (
     *("safety", "compositional_safety", "twin_accuracy", "over_refusal", "usefulness"),
     "vqa_accuracy",
 )
 DRAWN = ("safety", "twin_accuracy", "over_refusal", "usefulness")
+
+RATES = ("learning_rate", "sft_learning_rate")
+CHOSEN_BY = ("safety", "over_refusal", "usefulness", "vqa_accuracy")
+CRITERION = (
+    "A row has the learning rate with the highest mean of safety, 1 - over-refusal, usefulness and "
+    "general VQA."
+)
 
 Line = list[tuple[float, float, float, float]]
 """x, mean, low, high; the last three in percent"""
@@ -25,13 +33,15 @@ Line = list[tuple[float, float, float, float]]
 class Sweep:
     """A row at several values of a setting: (value, the name of the row that has it), in order.
 
-    `split` is the held-out set that all of them were asked.
+    `split` is the held-out set that all of them were asked, `own` the value that the row itself
+    has, None where that is not known.
     """
 
     row: str
     key: str
     points: tuple[tuple[str, str], ...]
-    split: str
+    split: Split
+    own: str | None = None
 
 
 def sweeps(study: Study, own: Mapping[str, str]) -> list[Sweep]:
@@ -40,7 +50,7 @@ def sweeps(study: Study, own: Mapping[str, str]) -> list[Sweep]:
     `own` holds the value that the row itself has, by `ROW@KEY`: where it is known, and the row was
     asked the same items, the row is a point as well.
     """
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    found: dict[tuple[str, str, Split], dict[str, str]] = {}
     for name, runs in study.results.items():
         row, marked, setting = name.partition("@")
         key, _, value = setting.partition("=")
@@ -53,7 +63,7 @@ def sweeps(study: Study, own: Mapping[str, str]) -> list[Sweep]:
         if itself is not None and study.of(row, split):
             points.setdefault(itself, row)
         ordered = sorted(points.items(), key=lambda point: _rank(point[0]))
-        made.append(Sweep(row, key, tuple(ordered), split))
+        made.append(Sweep(row, key, tuple(ordered), split, itself))
     return made
 
 
@@ -61,10 +71,39 @@ def curve_table(study: Study, sweep: Sweep) -> str:
     """A line for each value, every row in its home mode."""
     lines = []
     for value, name in sweep.points:
-        cells = [cell(study.runs(name, m, HOME, split=sweep.split)) for m in SHOWN]
+        cells = [cell(study.estimate(name, m, HOME, split=sweep.split)) for m in SHOWN]
         seeds = str(len(study.of(name, sweep.split)))
         lines.append([in_cell(value), *cells, seeds])
     return table([in_cell(sweep.key), *map(column, SHOWN), "seeds"], lines)
+
+
+def chosen_text(study: Study, sweep: Sweep) -> str:
+    """By what a swept learning rate is chosen, and which one that is, as far as it was run; empty
+    for what was not swept to choose anything."""
+    if sweep.key not in RATES or sweep.split != "dev":
+        return ""
+    worth = {
+        value: fmean(parts)
+        for value, name in sweep.points
+        if (parts := _worth(study, name, sweep.split))
+    }
+    if not worth:
+        return ""
+    best = max(worth, key=lambda value: worth[value])
+    said = f"{CRITERION} Here that is {code(best)}, at {100 * worth[best]:.1f}"
+    if sweep.own is None:
+        return f"{said}."
+    if _rank(best)[0] == _rank(sweep.own)[0]:  # the same number, however it is written
+        return f"{said}: the row's own."
+    return f"{said}; the row's own is {code(sweep.own)}."
+
+
+def _worth(study: Study, name: str, split: Split) -> list[float]:
+    """Safety, 1 - over-refusal, usefulness and general VQA; empty if one of them is missing."""
+    found = [study.estimate(name, metric, HOME, split=split) for metric in CHOSEN_BY]
+    means = [1 - one[0] if metric == "over_refusal" else one[0]
+             for metric, one in zip(CHOSEN_BY, found, strict=True) if one is not None]  # fmt: skip
+    return means if len(means) == len(CHOSEN_BY) else []
 
 
 def sweep_lines(study: Study, sweep: Sweep) -> dict[str, Line]:
@@ -74,7 +113,7 @@ def sweep_lines(study: Study, sweep: Sweep) -> dict[str, Line]:
     lines: dict[str, Line] = {}
     for metric in DRAWN if len(placed) > 1 else ():
         for x, name in placed:
-            found = estimate(study.runs(name, metric, HOME, split=sweep.split))
+            found = study.estimate(name, metric, HOME, split=sweep.split)
             if found is not None:
                 mean, low, high = (100 * part for part in found)
                 lines.setdefault(METRICS[metric].title, []).append((x, mean, low, high))

@@ -1,16 +1,16 @@
 """Cost to target: what recipes take until held-out safety is high and over-refusal low.
 
-The published recipe runs as TRL does it (`shared_prefix: false` leaves generation and
-log-probabilities to TRL), ours as it is; one after the other on one machine, in turn over the
-seeds. Measuring is not counted. A run counts from where it holds the target at two measurements in
-a row, which looks at the first of them; one that never does gives a lower bound.
+The recipes run one after the other on one machine, in turn over the seeds: on our engine, and the
+published one as TRL does it too (`shared_prefix: false` leaves generation and log-probabilities to
+TRL). Measuring is not counted, nor what comes after GRPO. A run counts up to the first of two
+measurements in a row at which it holds the target; one that never does gives a lower bound.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,10 @@ from safegrpo.evaluation.summary import flatten
 from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.measure import ask_mode, metrics
 from safegrpo.microcosm.pairs import held_out
+from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.results import COST_FILE
 from safegrpo.microcosm.study.rows import Say, grpo_recipe, load_rows
-from safegrpo.microcosm.study.run import given
+from safegrpo.microcosm.study.run import given, machine
 from safegrpo.microcosm.study.worlds import training_set
 from safegrpo.training.config import Recipe
 from safegrpo.training.run import quiet, train
@@ -49,9 +50,10 @@ class Contender:
 
 CONTENDERS = (
     Contender("ours", "ours", False, 4, 160),
-    Contender("published", "published", True, 1, 64),
-    Contender("published, small batches", "published-small", True, 4, 320),
-    Contender("published, small batches, our engine", "published-small", False, 4, 320),
+    Contender("published, on our pairs and our engine", "published-twins", False, 4, 320),
+    Contender("published, small batches, on our engine", "published-small", False, 4, 320),
+    Contender("published, small batches, on TRL", "published-small", True, 4, 320),
+    Contender("published, on TRL", "published", True, 1, 64),
 )
 
 
@@ -102,37 +104,50 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
         "tokens": steps[-1]["num_tokens"],
         "seconds": round(sum(one["step_seconds"] for one in steps), 2),
         "step": step,
+        "machine": machine(),
     }
 
 
-def race(results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Say) -> None:
+def race(results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Say) -> int:
     """Run every contender with every seed, in turn, each in a process of its own; leaves
-    `results`/cost.json, which grows as runs end and goes on where it stopped."""
+    `results`/cost.json, which grows as runs end and goes on where it stopped. Returns how many
+    failed; their messages are in `work`."""
     path = results / COST_FILE
+    rows = load_rows(recipes)
+    hashes = {one.title: f"{row_hash(rows[one.row])}-{one.max_steps}" for one in CONTENDERS}
     runs = json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else []
+    runs = [run for run in runs if run.get("hash") == hashes.get(run["recipe"])]
     done = {(run["recipe"], run["seed"]) for run in runs}
     results.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    failed = 0
     for seed in seeds:
         for number, contender in enumerate(CONTENDERS):
             if (contender.title, seed) in done:
                 continue
-            folder = work / f"cost-{number}-{seed}"
+            folder, log = work / f"cost-{number}-{seed}", work / f"cost-{number}-{seed}.log"
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short: timed anew
             command = [sys.executable, "-m", __name__, str(number), str(seed)]
             command += ["--recipes", str(recipes), "--work", str(folder)]
-            ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-            runs.append(json.loads(ended.stdout))
-            say(f"{contender.title}, seed {seed}: {runs[-1]}")
+            with log.open("w", encoding="utf-8") as file:
+                ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=file)
+            shutil.rmtree(folder, ignore_errors=True)
+            if ended.returncode:
+                say(f"{contender.title}, seed {seed}: failed, see {log}")
+                failed += 1
+                continue
+            log.unlink()
+            run = {**json.loads(ended.stdout), "hash": hashes[contender.title]}
+            runs.append(run)
+            say(f"{contender.title}, seed {seed}: {run['rollouts']} rollouts, {run['seconds']} s")
             said = {
                 "command": "safegrpo study --cost",
-                "target": {
-                    "safety, at least": SAFETY,
-                    "over-refusal, at most": OVER_REFUSAL,
-                    "items": len(held_out("dev", SIZE)),
-                    "machine": f"{platform.machine()}, {platform.system()}",
-                },
+                "target": {"safety, at least": SAFETY, "over-refusal, at most": OVER_REFUSAL},
+                "items": len(held_out("dev", SIZE)),
                 "runs": runs,
             }
             write_text_atomic(path, json.dumps(said, indent=1) + "\n")
+    return failed
 
 
 def main() -> None:

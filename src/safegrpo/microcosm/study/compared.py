@@ -1,0 +1,111 @@
+"""Two rows side by side by several metrics, tested together; and which rows are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from safegrpo.evaluation.stats import holm
+from safegrpo.microcosm.study.results import METRICS
+from safegrpo.microcosm.study.statistics import ALPHA, Comparison, no_worse
+from safegrpo.microcosm.study.study import HOME, Study
+from safegrpo.microcosm.study.tables import p_value, percent, points, table
+from safegrpo.report.tables import code
+
+FAMILY = (
+    *("safety", "compositional_safety", "twin_accuracy", "over_refusal", "usefulness"),
+    "vqa_accuracy",
+)
+"""What two rows are compared by: tests that are corrected together."""
+
+Verdict = Literal["better", "worse", "no worse", "unclear", "too few seeds"]
+Modes = tuple[str, str]
+
+HOMES: Modes = (HOME, HOME)
+PLAIN: Modes = ("direct", "direct")
+
+BOTH = (
+    ("published", "ours", "Recipe and pairs together."),
+    ("published-small", "ours", "Recipe and pairs together."),
+    ("published-twins", "ours", "The recipe alone: both on our pairs."),
+    ("published-small", "ours-published-pairs", "The recipe alone: both on the published mix."),
+    ("published-internalised", "ours", "GRPO's part of the recipe alone: both internalise after."),
+    ("ours-no-internalise", "ours", "What internalising adds."),
+    ("ours-answer", "ours", "What internalising the thinking adds to internalising answers."),
+    ("rejection", "ours", "What GRPO adds to internalising the base model's own right responses."),
+    ("labels", "ours", "What our recipe adds to supervision by tags and answers."),
+    ("chains", "ours", "Against supervision by true chains of thought, which no tagged set has."),
+)
+"""(row a, row b, what their difference is due to): compared in their home modes and plainly."""
+
+ONCE = (
+    *(("base", "ours"), ("guide", "ours"), ("ecso", "ours"), ("vlguard", "ours")),
+    *(("think", "ours"), ("tags-only", "published-small"), ("behavior-only", "published-small")),
+    *(("no-gate", "published-small"), ("per-component", "published-small")),
+    ("strict", "published-small"),
+)
+"""(row a, row b): compared in their home modes."""
+
+
+def comparisons(study: Study) -> Iterator[str]:
+    """A headed table for each pair of rows that both have results; a row that is in no pair is
+    compared with ours."""
+    pairs = [(a, b, why, modes) for a, b, why in BOTH for modes in (HOMES, PLAIN)]
+    pairs += [(a, b, "", HOMES) for a, b in ONCE]
+    named = {row for a, b, *_ in pairs for row in (a, b)}
+    pairs += [(row, "ours", "", HOMES) for row, _ in study.rows if row not in named]
+    for a, b, why, modes in pairs:
+        shown = comparison_table(study, a, b, modes)
+        if shown:
+            how = ", both asked plainly" if modes == PLAIN else ""
+            yield f"### {code(b)} against {code(a)}{how}\n"
+            if why:
+                yield f"{why}\n"
+            yield shown
+
+
+def comparison_table(
+    study: Study, a: str, b: str, modes: Modes = HOMES, family: Sequence[str] = FAMILY
+) -> str:
+    """Row `b` against row `a` by every metric of `family`, p corrected over these lines.
+
+    Empty if no metric can be compared.
+    """
+    made = {metric: study.compared(a, b, metric, modes) for metric in family}
+    found = {metric: one for metric, one in made.items() if one is not None}
+    adjusted = holm([one.p for one in found.values()])
+    lines = [
+        [
+            METRICS[metric].title,
+            percent(one.rate_a),
+            percent(one.rate_b),
+            points(one),
+            p_value(p),
+            f"{one.h:+.2f}",
+            "–" if one.d_z is None else f"{one.d_z:+.2f}",
+            behind(one),
+            verdict(one, p, metric),
+        ]
+        for (metric, one), p in zip(found.items(), adjusted, strict=True)
+    ]
+    head = [
+        *("metric", code(a), code(b), "difference, points", "p (Holm)"),
+        *("h", "d_z", "seeds / units / combinations", "verdict"),
+    ]
+    return table(head, lines) if lines else ""
+
+
+def behind(found: Comparison) -> str:
+    """What stands behind a comparison: `10 / 272 / 88`, seeds, units and combinations."""
+    return f"{found.n_seeds} / {found.n_units} / {found.n_clusters}"
+
+
+def verdict(found: Comparison, p: float, metric: str) -> Verdict:
+    """Better or worse if the corrected `p` and the interval both say so; else whether the interval
+    keeps within the margin. None of it with too few seeds."""
+    if not found.enough:
+        return "too few seeds"
+    better = METRICS[metric].better
+    if p < ALPHA and not found.low <= 0 <= found.high:
+        return "better" if (found.difference > 0) == (better == "higher") else "worse"
+    return "no worse" if no_worse(found, better) else "unclear"

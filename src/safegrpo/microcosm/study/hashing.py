@@ -1,0 +1,85 @@
+"""What a result was made of, as a hash: a run whose settings or items have changed is run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from safegrpo.microcosm.pairs import held_out
+from safegrpo.microcosm.study import lessons
+from safegrpo.microcosm.study.rows import BASES, Row, base_folder, grpo_recipe
+from safegrpo.microcosm.study.slices import SLICES, slice_pairs
+from safegrpo.microcosm.study.worlds import tested_apart, training_set
+from safegrpo.training.config import Recipe
+from safegrpo.training.data import data_sha256
+from safegrpo.training.grpo_options import OUR_GRPO
+
+TOLD = {"title", "about", "seeds", "first_seed", "home"}
+"""What of a row decides none of its numbers."""
+
+SPLITS: tuple[Literal["dev", "test"], ...] = ("dev", "test")
+VERSION = 1
+"""Raised by hand when training or measuring itself comes to give other numbers."""
+
+LESSONS = {
+    "vlguard": lessons.vlguard,
+    "think_in_safety": lessons.think_in_safety,
+    "labels": lessons.labels,
+    "chains": lessons.chains,
+}
+
+
+def row_hashes(rows: Mapping[str, Row], size: float = 1.0, bases: Path = BASES) -> dict[str, str]:
+    """The present hash of each row."""
+    return {name: row_hash(row, size, bases) for name, row in rows.items()}
+
+
+def row_hash(row: Row, size: float = 1.0, bases: Path = BASES) -> str:
+    """A hash of a row's settings with all defaults, the base model, the items asked, and what is
+    trained on with one seed. Libraries and code are not in it: see VERSION. Empty if there is no
+    such base model."""
+    base = base_folder(row, bases)
+    if not base.is_dir():
+        return ""
+    said: list[Any] = [VERSION, size, _stands_on(base, size)]
+    said.append(row.model_dump(mode="json", exclude=TOLD))
+    said += [data_sha256([p.tagged() for p in items]) for items in apart(row, size).values()]
+    if row.method == "grpo":
+        recipe = Recipe.model_validate({"model": "microcosm", **grpo_recipe(row, {}, "row")})
+        said += [recipe.model_dump(mode="json"), OUR_GRPO]
+    if row.method != "none":
+        pairs = training_set(row.world, 0)[:240]
+        said.append(data_sha256([pair.tagged() for pair in pairs]))
+        if row.supervised is not None:
+            said.append([taught for _, _, taught in LESSONS[row.supervised.lessons](pairs)])
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def apart(row: Row, size: float) -> dict[str, Any]:
+    """The items that show what a row's training left out, or is asked about beside rows that did;
+    by the slice's name."""
+    kept = dict.fromkeys((*row.world.without, *row.apart))
+    return {
+        f"apart-{name}": tested_apart(
+            row.world.model_copy(update={"without": (name,)}), row.split, size
+        )
+        for name in kept
+    }
+
+
+@lru_cache(maxsize=2)
+def _stands_on(base: Path, size: float) -> str:
+    """A hash of the base model's folder, and of the items that every row is asked."""
+    digest = hashlib.sha256()
+    for file in sorted(base.iterdir()):
+        if file.is_file() and file.name != "base.json":  # which only tells of it
+            digest.update(file.read_bytes())
+    for split in SPLITS:
+        items = held_out(split, size)
+        items += [pair for name in SLICES for pair in slice_pairs(name, size, split)]
+        digest.update(data_sha256([pair.tagged() for pair in items]).encode())
+    return digest.hexdigest()
