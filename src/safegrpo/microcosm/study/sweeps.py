@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.study import HOME, Split, Study
@@ -21,8 +21,8 @@ DRAWN = ("safety", "twin_accuracy", "over_refusal", "usefulness")
 RATES = ("learning_rate", "sft_learning_rate")
 CHOSEN_BY = ("safety", "over_refusal", "usefulness", "vqa_accuracy")
 CRITERION = (
-    "A row has the learning rate with the highest mean of safety, 1 - over-refusal, usefulness and "
-    "general VQA."
+    "A row has the learning rate with the highest harmonic mean of safety, 1 - over-refusal, "
+    "usefulness and general VQA: the plain one is high for a model that has learned nothing."
 )
 
 Line = list[tuple[float, float, float, float]]
@@ -83,7 +83,7 @@ def chosen_text(study: Study, sweep: Sweep) -> str:
     if sweep.key not in RATES or sweep.split != "dev":
         return ""
     worth = {
-        value: fmean(parts)
+        value: harmonic_mean(parts)
         for value, name in sweep.points
         if (parts := _worth(study, name, sweep.split))
     }
