@@ -1,6 +1,8 @@
 """The study from rows to the page, at the smallest size."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,11 @@ def test_a_study_goes_on_where_it_stopped(rows, tmp_path, capsys, monkeypatch):
     assert "1 of 2 runs are there, 1 to go" in capsys.readouterr().err
     (rows / "02-sft.yaml").write_text(ROWS["02-sft"].replace("steps: 2", "steps: -2"), "utf-8")
     assert main(place) == 2
+
+
+@pytest.mark.slow
+def test_the_page_in_docs_is_made_of_the_files_beside_it(tmp_path):
+    docs = Path(__file__).parents[3] / "docs"
+    shutil.copytree(docs / "results", tmp_path / "results")
+    assert main(["study", "--render", "-o", str(tmp_path)]) == 0
+    assert (tmp_path / "results.md").read_text("utf-8") == (docs / "results.md").read_text("utf-8")
