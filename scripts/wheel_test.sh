@@ -28,7 +28,7 @@ echo '{"answer": "I cannot help with that."}' | "$safegrpo" classify - | grep -q
 echo '{"id": "1", "images": [], "prompt": "What is the time?"}' > pairs.jsonl
 "$safegrpo" annotate pairs.jsonl -o rated --judge-url http://localhost:1/v1 --judge-model none \
   --dry-run | grep -q '"calls": 1'
-"$safegrpo" study --list | grep -q '^published'
+"$safegrpo" study --list > rows.txt && grep -q '^published' rows.txt
 "$safegrpo" demo --output demo --set grpo.max_steps=2
 test -s demo/summary.json && test -s demo/report.html
 echo "wheel-test: passed"
