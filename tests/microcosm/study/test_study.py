@@ -81,7 +81,7 @@ def test_a_study_goes_on_where_it_stopped(rows, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("safegrpo.commands.study.QUICK_SIZE", 0.02)
     place = ["study", "--recipes", str(rows), "-o", str(tmp_path / "out"), "--quick"]
     assert main(place) == 0
-    out = tmp_path / "out"
+    out = tmp_path / "out" / "quick"
     assert "2 to go" in capsys.readouterr().err
     assert {p.name for p in (out / "results").glob("*.json")} == {"base-1000.json", "sft-1000.json"}
     assert "Taught" in (out / "results.md").read_text("utf-8")
