@@ -104,9 +104,8 @@ def run(args: argparse.Namespace) -> int:
     every = list(tasks(chosen, _seeds(args.seeds), 1 if args.quick else None))
     if not every:
         raise ConfigError(f"--seeds {args.seeds}: no row has such a seed; see --list")
-    todo = (
-        [] if args.render else [one for one in every if not is_done(one, results, size, args.bases)]
-    )
+    hashes = row_hashes(known, size, args.bases)
+    todo = [task for task in every if not is_done(task, results, hashes[task.name])]
     if args.list:
         for name, row in chosen.items():
             of_row = [task for task in every if task.name == name]
@@ -136,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         results / "plots",
         own=own(rows, sweeps),
         sweep_titles={name: sweep.title for name, sweep in sweeps.items()},
-        hashes=row_hashes(known, size, args.bases),
+        hashes=hashes,
     )
     print(output / "results.md")
     return 3 if failures else 0

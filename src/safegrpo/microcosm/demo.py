@@ -90,11 +90,7 @@ def run_demo(
     clock.lap("measure_before")
 
     def progress(model: Any, processor: Any, step: int) -> dict[str, float]:
-        figures = {
-            mode: flatten(measure.metrics(measure.ask_mode(model, processor, dev, mode)))
-            for mode in measure.MODES
-        }
-        return {f"eval/{mode}/{k}": v for mode, flat in figures.items() for k, v in flat.items()}
+        return measure.logged(model, processor, dev)
 
     groups = recipe.grpo["per_device_train_batch_size"] // recipe.grpo["num_generations"]
     steps = recipe.grpo["max_steps"]

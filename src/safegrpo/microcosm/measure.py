@@ -10,7 +10,7 @@ from safegrpo.evaluation import measure
 from safegrpo.evaluation.benchmarks.microcosm import MAX_TOKENS
 from safegrpo.evaluation.item import AnswerKey, Item
 from safegrpo.evaluation.metrics import Joined, twins
-from safegrpo.evaluation.summary import summarise
+from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.microcosm.text import GUIDE
 
 MODES = ("guided", "direct")
@@ -40,6 +40,17 @@ def ask_mode(
         max_new_tokens=MAX_TOKENS[mode],
         batch_size=BATCH,
     )
+
+
+def logged(
+    model: Any, processor: Any, pairs: Sequence[TaggedPair], modes: Sequence[str] = MODES
+) -> dict[str, float]:
+    """The numbers of `pairs` in each mode, by the names under which a run logs them."""
+    return {
+        f"eval/{mode}/{name}": value
+        for mode in modes
+        for name, value in flatten(metrics(ask_mode(model, processor, pairs, mode))).items()
+    }
 
 
 def metrics(rows: Sequence[Joined]) -> dict[str, Any]:

@@ -159,8 +159,9 @@ def test_the_hash_moves_with_what_decides_the_numbers_and_with_nothing_else():
 def test_a_run_is_done_if_its_file_has_the_right_hash(tmp_path):
     task = Task("a", Row(title="A", method="none", modes=("direct",), home="direct"), 1000)
     path = tmp_path / result_file("a", 1000)
-    assert not is_done(task, tmp_path, 1.0)
+    assert not is_done(task, tmp_path, row_hash(task.row))
     path.write_text("{", "utf-8")  # torn
-    assert not is_done(task, tmp_path, 1.0)
+    assert not is_done(task, tmp_path, row_hash(task.row))
     path.write_text(json.dumps({"hash": row_hash(task.row)}), "utf-8")
-    assert is_done(task, tmp_path, 1.0) and not is_done(task, tmp_path, 0.5)
+    assert is_done(task, tmp_path, row_hash(task.row))
+    assert not is_done(task, tmp_path, row_hash(task.row, size=0.5))

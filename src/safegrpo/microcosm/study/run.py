@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shlex
 import shutil
@@ -16,9 +15,9 @@ from typing import Any
 
 import torch
 
+from safegrpo.data.jsonl import read_jsonl
 from safegrpo.errors import ConfigError
-from safegrpo.evaluation.summary import flatten
-from safegrpo.microcosm.measure import ask_mode, metrics
+from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import MicroPair, held_out
 from safegrpo.microcosm.study.hashing import LESSONS, apart, row_hash
 from safegrpo.microcosm.study.lessons import train_lessons
@@ -113,8 +112,7 @@ def _progress(size: float) -> Measure:
     dev = [pair.tagged() for pair in held_out("dev", size / 4)]
 
     def measure(model: Any, processor: Any, step: int) -> dict[str, float]:
-        found = flatten(metrics(ask_mode(model, processor, dev, "guided")))
-        return {f"eval/guided/{name}": value for name, value in found.items()}
+        return logged(model, processor, dev, ("guided",))
 
     return measure
 
@@ -153,8 +151,13 @@ def _supervised(
     return model.eval(), processor, made
 
 
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """The rows that a run has logged; those of training steps have a "reward"."""
+    return [row for _, row in read_jsonl(run / "metrics.jsonl", torn_tail=True)]
+
+
 def _of_run(recipe: Recipe, done: RunResult) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    rows = [json.loads(line) for line in (done.output / "metrics.jsonl").open(encoding="utf-8")]
+    rows = log_of(done.output)
     steps = [row for row in rows if "reward" in row]
     grpo = sum(row["step_seconds"] for row in steps)
     batch = recipe.grpo["per_device_train_batch_size"]

@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.results import result_file
-from safegrpo.microcosm.study.rows import BASES, Row, Say
+from safegrpo.microcosm.study.rows import Row, Say
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ def tasks(
                 yield Task(name, row, numbers[turn])
 
 
-def is_done(task: Task, results: Path, size: float = 1.0, bases: Path = BASES) -> bool:
-    """Whether a run's file is there and made by the same settings."""
+def is_done(task: Task, results: Path, digest: str) -> bool:
+    """Whether a run's file is there and has the row's present hash."""
     path = results / result_file(task.name, task.seed)
     try:
         said = json.loads(path.read_text("utf-8"))["hash"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(said == row_hash(task.row, size, bases))
+    return bool(said == digest)
 
 
 def run_tasks(

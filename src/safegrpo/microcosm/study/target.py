@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.data.jsonl import write_text_atomic
-from safegrpo.evaluation.summary import flatten
 from safegrpo.microcosm import SHIPPED
-from safegrpo.microcosm.measure import ask_mode, metrics
+from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import held_out
 from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.results import COST_FILE
 from safegrpo.microcosm.study.rows import Say, grpo_recipe, load_rows
-from safegrpo.microcosm.study.run import given, machine
+from safegrpo.microcosm.study.run import given, log_of, machine
 from safegrpo.microcosm.study.worlds import training_set
 from safegrpo.training.config import Recipe
 from safegrpo.training.run import quiet, train
@@ -78,13 +77,14 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
     good: list[int] = []
 
     def measure(model: Any, processor: Any, step: int) -> Mapping[str, float]:
-        found = flatten(metrics(ask_mode(model, processor, dev, "guided")))
-        reached = found["safety"] >= SAFETY and found["over_refusal"] <= OVER_REFUSAL
+        found = logged(model, processor, dev, ("guided",))
+        refused, over_refused = found["eval/guided/safety"], found["eval/guided/over_refusal"]
+        reached = refused >= SAFETY and over_refused <= OVER_REFUSAL
         if reached and good and good[-1] == step - contender.every:
             raise _HeldError
         if reached:
             good.append(step)
-        return {f"eval/guided/{name}": value for name, value in found.items()}
+        return found
 
     pairs = [pair.tagged() for pair in training_set(row.world, seed)]
     try:
@@ -92,8 +92,7 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
         step, held = contender.max_steps, False
     except _HeldError:
         step, held = good[-1], True
-    lines = (work / "metrics.jsonl").read_text("utf-8").splitlines()
-    steps = [one for one in map(json.loads, lines) if "reward" in one and one["step"] <= step]
+    steps = [row for row in log_of(work) if "reward" in row and row["step"] <= step]
     batch = recipe.grpo["per_device_train_batch_size"]
     generations = recipe.grpo.get("steps_per_generation", 1)
     return {
