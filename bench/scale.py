@@ -42,7 +42,7 @@ GPU is left to what no formula gives: between that and its size a run is tight."
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """The measured run, beside the estimate of the same recipe."""
-    from safegrpo.training import session
+    from safegrpo.training import grpo
     from safegrpo.training.estimate.assumptions import assumptions
     from safegrpo.training.estimate.estimate import estimate
     from safegrpo.training.estimate.memory import PHASES
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         recipe = recipe_of(args, folder, rows)
         expected = estimate(recipe)
         meter = Meter()
-        session.SafeGRPOTrainer = measured_trainer(meter)
+        grpo.SafeGRPOTrainer = measured_trainer(meter)
         done = train(recipe).steps
         recipe = recipe.model_copy(update={"model": args.size})  # no path into the result
         said = as_json(expected, assumptions(expected, recipe), [])

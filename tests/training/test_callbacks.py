@@ -105,7 +105,7 @@ def test_long_text_is_cut():
 
 def test_without_a_terminal_progress_is_a_line_with_rate_and_time_left():
     out = console()
-    line = ProgressLine(out)
+    line = ProgressLine(out, "training")
     line.on_train_begin(None, state(0), None)
     logs = {"reward": 0.75, "format_rate": 1.0, "refusal_rate": 0.25}
     line.on_log(None, state(1), None, logs=logs)

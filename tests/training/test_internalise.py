@@ -245,7 +245,7 @@ def test_a_run_killed_before_it_was_whole_does_no_more_than_that(
     finished = manifest.pop("finished")
     manifest["grpo"] = {**finished, "parts": {}, "internalised": None, "seconds": 1.0}
     (broken / "manifest.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr("safegrpo.training.session.SafeGRPOTrainer", None)
+    monkeypatch.setattr("safegrpo.training.grpo.SafeGRPOTrainer", None)
     torch.rand(7)  # whatever the process did before
     again = train(
         options("broken"), train_pairs=speaking_pairs, eval_pairs=speaking_pairs[:4], resume=True
@@ -310,7 +310,7 @@ def test_grpos_trainer_makes_room_for_it(recipe, pairs, monkeypatch) -> None:
         left.extend(trainer() for trainer in trainers)
         return load_model(*args, **kwargs)
 
-    monkeypatch.setattr("safegrpo.training.session.SafeGRPOTrainer", Kept)
+    monkeypatch.setattr("safegrpo.training.grpo.SafeGRPOTrainer", Kept)
     monkeypatch.setattr("safegrpo.training.internalise.load_model", load)
     train(recipe(internalise=PHASE), train_pairs=pairs, eval_pairs=pairs[:2])
     assert left == [None]

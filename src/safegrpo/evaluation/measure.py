@@ -15,6 +15,7 @@ from safegrpo.evaluation.item import AnswerKey, Item
 from safegrpo.evaluation.metrics import Joined
 from safegrpo.evaluation.rows import Generation
 from safegrpo.evaluation.rules import judge_by_rules
+from safegrpo.shared_prefix.trust import Trust
 from safegrpo.thinking import TAG_NAMES, guided_prompt
 
 HELD_OUT = "held-out pairs"
@@ -52,8 +53,12 @@ def ask_items(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     shared_prefix: bool = True,
+    trust: Trust | None = None,
 ) -> list[Joined]:
-    """Greedy responses to `items`, judged by rules, in order. `guide` None asks directly."""
+    """Greedy responses to `items`, judged by rules, in order. `guide` None asks directly.
+
+    `trust` as in `generate_responses`.
+    """
     rows: list[Joined] = []
     step = _DECODED * batch_size
     for start in range(0, len(items), step):
@@ -72,6 +77,7 @@ def ask_items(
             batch_size=batch_size,
             chat_template_kwargs=chat_template_kwargs,
             shared_prefix=shared_prefix,
+            trust=trust,
         )
         for item, response in zip(part, responses, strict=True):
             mode = "direct" if guide is None else "guided"

@@ -37,6 +37,9 @@ from safegrpo.training.run_folder import EVALUATIONS
 
 RECIPE = Path(__file__).with_name("demo.yaml")
 DEV_SIZE = 0.25
+DOZEN = 12  # pairs that hold both sides of an instruction, and a bit of everything
+PAIRS = 1920
+"""Pairs to train on, more if GRPO's steps use more: what comes after them asks all."""
 
 
 def measure_model(
@@ -93,8 +96,8 @@ def run_demo(
         return measure.logged(model, processor, dev)
 
     groups = recipe.grpo["per_device_train_batch_size"] // recipe.grpo["num_generations"]
-    steps = recipe.grpo["max_steps"]
-    stream = training_stream(seed, steps, groups, recipe.data.question_share)
+    dozens = -(-max(PAIRS, groups * recipe.grpo["max_steps"]) // DOZEN)
+    stream = training_stream(seed, dozens, DOZEN, recipe.data.question_share)
     pairs = [p.tagged() for batch in stream for p in batch]
     result = train(recipe, train_pairs=pairs, measure=progress)
     clock.lap("train")

@@ -12,6 +12,7 @@ from safegrpo.evaluation.item import AnswerKey, Item
 from safegrpo.evaluation.metrics import Joined, twins
 from safegrpo.evaluation.summary import flatten, summarise
 from safegrpo.microcosm.text import GUIDE
+from safegrpo.shared_prefix.trust import Trust
 
 MODES = ("guided", "direct")
 BATCH = 128
@@ -30,8 +31,9 @@ def ask_mode(
     processor: Any,
     pairs: Sequence[TaggedPair],
     mode: str,
+    trust: Trust | None = None,
 ) -> list[Joined]:
-    """Greedy answers to `pairs` in one mode, judged."""
+    """Greedy answers to `pairs` in one mode, judged; `trust` as in `generate_responses`."""
     return measure.ask_items(
         model,
         processor,
@@ -39,6 +41,7 @@ def ask_mode(
         guide=GUIDE if mode == "guided" else None,
         max_new_tokens=MAX_TOKENS[mode],
         batch_size=BATCH,
+        trust=trust,
     )
 
 

@@ -32,75 +32,83 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-class ProgressLine(TrainerCallback):
-    """Rate, time left, reward, format and refusals: live on a terminal, else a line at a time."""
+class Display:
+    """How far something is: live on a terminal, else a line every ten seconds and at the end."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, title: str, unit: str, total: int, done: int = 0) -> None:
+        self._console, self._title, self._unit = console, title, unit
+        self._total, self._first = total, done
+        self._began, self._said = time.perf_counter(), 0.0
         self._live: Progress | None = None
-        self._task: Any = None
-        self._numbers: dict[str, float] = {}
-        self._began = self._said = 0.0
-        self._first = 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        self._began = time.perf_counter()
-        self._first = state.global_step
-        if self._console.is_terminal:
+        if console.is_terminal:
             self._live = Progress(
-                TextColumn("training"),
+                TextColumn(title),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[said]}"),
-                console=self._console,
+                console=console,
             )
             self._live.start()
-            self._task = self._live.add_task(
-                "", total=state.max_steps, completed=state.global_step, said=""
-            )
+            self._task = self._live.add_task("", total=total, completed=done, said="")
+
+    def show(self, done: int, *said: str) -> None:
+        """`done` of the total, and what else there is to say of it."""
+        now = time.perf_counter()
+        rate = (now - self._began) / max(done - self._first, 1)
+        text = "  ".join([f"{rate:.2f} s/{self._unit}", *said])
+        if self._live is not None:
+            self._live.update(self._task, completed=done, said=text)
+        elif done == self._total or now - self._said >= PLAIN_EVERY_SECONDS:
+            self._said = now
+            left = int(rate * (self._total - done))
+            time_left = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+            place = f"{self._title}: {self._unit} {done}/{self._total}"
+            self._console.print(f"{place}  {time_left}  {text}")
+
+    def stop(self) -> None:
+        """End the live display."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class ProgressLine(TrainerCallback):
+    """Rate, time left, and what is logged of reward, format and refusals, or else of the loss."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title = console, title
+        self._display: Display | None = None
+        self._numbers: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            begun = state.global_step
+            self._display = Display(self._console, self._title, "step", state.max_steps, begun)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if not state.is_world_process_zero or "train_runtime" in (logs or {}):
+        if self._display is None or "train_runtime" in (logs or {}):
             return
         self._numbers |= {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
-        said = self._describe(state)
-        if self._live is not None:
-            self._live.update(self._task, completed=state.global_step, said=said)
-            return
-        now = time.perf_counter()
-        last = state.global_step == state.max_steps
-        if last or now - self._said >= PLAIN_EVERY_SECONDS:
-            self._said = now
-            self._console.print(
-                f"step {state.global_step}/{state.max_steps}  {self._left(state, now)}{said}"
-            )
+        names = {"reward": "reward", "format_rate": "format", "refusal_rate": "refusals"}
+        found = {say: self._numbers[key] for key, say in names.items() if key in self._numbers}
+        if not found and "loss" in self._numbers:
+            found = {"loss": self._numbers["loss"]}
+        self._display.show(state.global_step, *(f"{say} {n:.2f}" for say, n in found.items()))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.stop()
 
     def stop(self) -> None:
-        """End the live display, also after an error."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _describe(self, state: Any) -> str:
-        steps = state.global_step - self._first
-        seconds = time.perf_counter() - self._began
-        parts = [f"{seconds / steps:.2f} s/step"] if steps else []
-        names = {"reward": "reward", "format_rate": "format", "refusal_rate": "refusals"}
-        parts += [f"{say} {self._numbers[k]:.2f}" for k, say in names.items() if k in self._numbers]
-        return "  ".join(parts)
-
-    def _left(self, state: Any, now: float) -> str:
-        steps = state.global_step - self._first
-        if not steps:
-            return ""
-        left = int((now - self._began) / steps * (state.max_steps - state.global_step))
-        return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left  "
+        """End the display, also after an error."""
+        if self._display is not None:
+            self._display.stop()
 
 
 def sample_table(rows: Sequence[Mapping[str, Any]], step: int, count: int = 4) -> Table:

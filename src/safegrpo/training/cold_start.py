@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.generate import generate_responses
 from safegrpo.models import load_model
 from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
+from safegrpo.training.callbacks import ProgressLine
 from safegrpo.training.checkpoints import replace_folder
 from safegrpo.training.config import ColdStartConfig, Recipe
 from safegrpo.training.model_parts import (
@@ -108,6 +110,7 @@ def cold_start(
     guide: str,
     directory: Path,
     args: Any,
+    console: Console,
 ) -> None:
     """Train the recipe's model on the format into `directory`, a model folder.
 
@@ -128,7 +131,8 @@ def cold_start(
         if args.gradient_checkpointing:
             model.enable_input_require_grads()
     work = directory.with_name(f"{directory.name}.work")
-    trainer, _ = supervise(model, examples, collator, config, recipe, args, work)
+    progress = ProgressLine(console, "cold start")
+    trainer, _ = supervise(model, examples, collator, config, recipe, args, work, progress)
     if trainer.is_world_process_zero():
         part = directory.with_name(f"{directory.name}.part")
         save_trained(trainer.accelerator.unwrap_model(trainer.model), processor, part, recipe.model)

@@ -11,13 +11,14 @@ import gc
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from rich.console import Console
 from transformers import set_seed
 
 from safegrpo.data.pairs import TaggedPair
@@ -25,6 +26,7 @@ from safegrpo.evaluation.generate import generate_responses, packed_trust
 from safegrpo.models import load_model
 from safegrpo.reward import Target, score, without_canned
 from safegrpo.thinking import guided_prompt
+from safegrpo.training.callbacks import Display, ProgressLine
 from safegrpo.training.config import InternaliseConfig, Recipe
 from safegrpo.training.model_parts import (
     ADAPTER,
@@ -59,6 +61,7 @@ def sample_rollouts(
     guide: str,
     recipe: Recipe,
     args: Any,
+    console: Console,
 ) -> list[tuple[int, str]]:
     """(row, response) of every guided prompt that is asked, `internalise.rollouts` times each.
 
@@ -72,26 +75,28 @@ def sample_rollouts(
     size = _DECODED * config.batch_size
     trust = packed_trust(model) if recipe.shared_prefix else None
     said: list[tuple[int, list[str]]] = []
-    for number, start in enumerate(range(0, len(rows), size)):
-        if number % args.world_size != args.process_index:
-            continue
-        with mixed_precision(args):
-            responses = generate_responses(
-                model,
-                processor,
-                [
-                    (collator.images(row), guided_prompt(pairs[row].prompt, guide))
-                    for row in rows[start : start + size]
-                ],
-                max_new_tokens=args.max_completion_length,
-                batch_size=config.batch_size,
-                temperature=config.temperature,
-                seed=recipe.seed * 1_000_003 + number,
-                chat_template_kwargs=args.chat_template_kwargs,
-                shared_prefix=recipe.shared_prefix,
-                trust=trust,
-            )
-        said.append((start, responses))
+    with Display(console, "internalise", "rollout", len(rows)) as display:
+        for number, start in enumerate(range(0, len(rows), size)):
+            if number % args.world_size != args.process_index:
+                continue
+            with mixed_precision(args):
+                responses = generate_responses(
+                    model,
+                    processor,
+                    [
+                        (collator.images(row), guided_prompt(pairs[row].prompt, guide))
+                        for row in rows[start : start + size]
+                    ],
+                    max_new_tokens=args.max_completion_length,
+                    batch_size=config.batch_size,
+                    temperature=config.temperature,
+                    seed=recipe.seed * 1_000_003 + number,
+                    chat_template_kwargs=args.chat_template_kwargs,
+                    shared_prefix=recipe.shared_prefix,
+                    trust=trust,
+                )
+            said.append((start, responses))
+            display.show(start + len(responses))
     everyone = gather_object(said) if args.world_size > 1 else said
     responses = [response for _, part in sorted(everyone) for response in part]
     return list(zip(rows, responses, strict=True))
@@ -186,10 +191,10 @@ def internalise(
     last: Path,
     source: str,
     args: Any,
-    say: Callable[[str], None],
+    console: Console,
 ) -> tuple[Any, Internalised]:
     """(Trainer with the trained model, what it learned from); None as Trainer if that is too
-    little, which `say` is told.
+    little, which the console is told.
 
     `last` is the folder of GRPO's model and `source` what GRPO began with, to which adapters are
     added. `args` is the run's GRPOConfig. The same for the same folder and seed, whatever the
@@ -202,25 +207,28 @@ def internalise(
     set_seed(recipe.seed)
     model = _trained(recipe, last, source).to(args.device)
     collator = Collator(processor, pairs, recipe)
-    said = sample_rollouts(model, collator, processor, pairs, guide, recipe, args)
+    said = sample_rollouts(model, collator, processor, pairs, guide, recipe, args, console)
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"
     for warning in one_sided([row for row, _ in said], [one.row for one in kept], pairs):
-        say(f"warning: internalise: {warning}")
+        console.print(f"warning: internalise: {warning}")
     batch = config.batch_size * args.world_size
     if len(kept) < batch:
-        say(
+        console.print(
             f"warning: internalise: {counts}, fewer than a batch of {batch}: nothing is carried "
             "over, and the model is GRPO's; train longer, or raise internalise.rollouts"
         )
         return None, Internalised(len(said), len(kept), None)
-    say(f"internalise: {counts}; {config.steps} supervised steps without the guide")
+    console.print(f"internalise: {counts}; {config.steps} supervised steps without the guide")
     opened = collator.render([], pairs[0].prompt).rstrip().endswith("<think>")
     examples = lessons(kept, pairs, guide, config, batch=batch, opened=opened, seed=recipe.seed)
     if recipe.lora is not None and args.gradient_checkpointing:
         model.enable_input_require_grads()
     work = last.with_name("internalised.work")
-    trainer, loss = supervise(model, examples, collator, config, recipe, args, work, in_order=True)
+    progress = ProgressLine(console, "internalise")
+    trainer, loss = supervise(
+        model, examples, collator, config, recipe, args, work, progress, in_order=True
+    )
     shutil.rmtree(work, ignore_errors=True)
     return trainer, Internalised(len(said), len(kept), loss)
 

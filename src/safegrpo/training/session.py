@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
-from transformers import PrinterCallback
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.errors import ConfigError, MissingDependencyError, ModelError, SafeGRPOError
-from safegrpo.models import load_model
+from safegrpo.errors import ConfigError
 from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.callbacks import ProgressLine, RunWarnings, SampleTable
@@ -31,10 +29,10 @@ from safegrpo.training.checkpoints import (
 from safegrpo.training.cold_start import cold_start
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import PreparedData
+from safegrpo.training.grpo import grpo_trainer, safety_reward
 from safegrpo.training.held_out import HeldOut
 from safegrpo.training.internalise import internalise
 from safegrpo.training.model_card import Training, training_card
-from safegrpo.training.model_parts import freeze_vision, peft_config, training_dtype
 from safegrpo.training.records import (
     CheckpointCallback,
     EvaluationCallback,
@@ -53,7 +51,6 @@ from safegrpo.training.run_folder import (
     with_split,
     write_manifest,
 )
-from safegrpo.training.sampling import Order, balanced_order
 from safegrpo.training.sharding import check_saves_whole, divided_launch, how_it_runs
 from safegrpo.training.trainer import SafeGRPOTrainer
 
@@ -116,18 +113,11 @@ class Session:
             kept = forget_after(self.run_dir, checkpoint[1] if checkpoint else -1)
         if resume and checkpoint is None:
             self._say(f"no checkpoint in {self.run_dir}: the run begins at its first step")
-        reward = SafetyReward(
-            self.processor.tokenizer,
-            self.recipe.rules,
-            self._guided,
-            pays_format=self.recipe.credit.format_weight > 0,
-            reason_share=self.recipe.credit.reason_share,
-            gather=gather_object if self.args.world_size > 1 else list,
-            process=self.args.process_index,
-            format_gate=self.recipe.credit.format_gate,
-        )
+        reward = safety_reward(self.recipe, self.args, self.processor.tokenizer)
         metrics = MetricsLog(self.run_dir, kept)
-        trainer = self._trainer(source, reward)
+        trainer = grpo_trainer(
+            self.recipe, self.args, self.processor, self.pairs, self.prepared, source, reward
+        )
         check_saves_whole(trainer)
         self._say(how_it_runs(trainer))
         if checkpoint is not None:
@@ -138,7 +128,7 @@ class Session:
             write_manifest(self.run_dir, manifest)
         save = self._grpo_saver(trainer, manifest)
         evaluation = self._add_callbacks(trainer, reward, metrics, save, kept)
-        progress = ProgressLine(self.console)
+        progress = ProgressLine(self._console, "training")
         trainer.add_callback(progress)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint[0]) if checkpoint else None)
@@ -172,7 +162,7 @@ class Session:
             grpo.model,
             self._start,
             self.args,
-            self._say,
+            self._console,
         )
         values = grpo.metrics
         if trainer is not None:
@@ -209,10 +199,6 @@ class Session:
             write_manifest(self.run_dir, {**kept, "finished": result.to_manifest()})
         return result
 
-    @property
-    def _guided(self) -> bool:
-        return self.recipe.mode == "guided"
-
     def _open(self, data: Mapping[str, Any], resume: bool) -> dict[str, Any]:
         # The main process writes the folder; where it refuses, all do, in its words.
         manifest, refused = {}, None
@@ -231,9 +217,12 @@ class Session:
     def _main(self) -> bool:
         return bool(self.args.process_index == 0)
 
+    @property
+    def _console(self) -> Console:
+        return self.console if self._main else Console(quiet=True)
+
     def _say(self, line: str) -> None:
-        if self._main:
-            self.console.print(line)
+        self._console.print(line)
 
     def _finished(self, manifest: Mapping[str, Any]) -> RunResult:
         said = manifest["finished"]
@@ -250,7 +239,15 @@ class Session:
                     f"DDP, then set model: {path} and cold_start: null"
                 )
             self._say(f"cold start: {config.steps} supervised steps on the format")
-            cold_start(self.recipe, self.pairs, self.processor, self.guide, path, self.args)
+            cold_start(
+                self.recipe,
+                self.pairs,
+                self.processor,
+                self.guide,
+                path,
+                self.args,
+                self._console,
+            )
         card = path / CARD_FILE
         if config is not None and self.args.process_index == 0 and not card.exists():
             write_text_atomic(path / GUIDE_FILE, self.guide + "\n")
@@ -292,47 +289,10 @@ class Session:
         def card(name: str, values: Mapping[str, float]) -> str:
             return training_card(made(name, values))
 
-        guide = self.guide if self._guided else None
+        guide = self.guide if self.recipe.mode == "guided" else None
         return save_model_of(
             trainer, self.processor, self._origin, guide, self.checkpoints, card, step
         )
-
-    def _trainer(self, source: str, reward: SafetyReward) -> SafeGRPOTrainer:
-        model = load_model(source, dtype=training_dtype(self.recipe))
-        # TRL loads the reference model (beta > 0) from here; it must hold the weights we start on.
-        model.config._name_or_path = source
-        lora = None
-        if self.recipe.lora is not None:
-            lora = peft_config(model, self.recipe.lora)
-        elif self.recipe.freeze_vision:
-            freeze_vision(model)
-        try:
-            trainer = SafeGRPOTrainer(
-                model=model,
-                reward_funcs=reward.functions(),
-                args=self.args,
-                train_dataset=self.prepared.dataset,
-                processing_class=self.processor,
-                peft_config=lora,
-                credit=self.recipe.credit,
-                order=self._order(),
-                shared_prefix=self.recipe.shared_prefix,
-            )
-        except SafeGRPOError:
-            raise
-        except ImportError as error:  # vLLM, DeepSpeed, …: asked for in the recipe, not installed
-            raise MissingDependencyError(f"TRL: {' '.join(str(error).split())}") from error
-        except ValueError as error:
-            raise ModelError(f"TRL: {' '.join(str(error).split())}") from error
-        # It prints every logged row to standard output, which belongs to results.
-        trainer.remove_callback(PrinterCallback)
-        return trainer
-
-    def _order(self) -> Order | None:
-        sampling, seed = self.recipe.sampling, self.recipe.seed
-        if not sampling.balance:
-            return None
-        return lambda epoch, batch: balanced_order(self.pairs, batch, seed, epoch, sampling.tilt)
 
     def _add_callbacks(
         self,

@@ -13,6 +13,7 @@ from PIL import Image
 from safegrpo.data.images import open_image
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.generate import chat_messages
+from safegrpo.training.callbacks import ProgressLine
 from safegrpo.training.config import Recipe, SupervisedConfig
 
 
@@ -90,12 +91,14 @@ def supervise(
     recipe: Recipe,
     args: Any,
     work: Path,
+    progress: ProgressLine,
     in_order: bool = False,
 ) -> tuple[Any, float]:
     """Train `model` on the examples: (transformers' Trainer after the last step, mean loss).
 
     They are shuffled by the recipe's seed, or taken `in_order`. `args` is the run's GRPOConfig:
-    precision and device are taken from it. `work` is a folder that the Trainer may make.
+    precision and device are taken from it. `work` is a folder that the Trainer may make, and
+    `progress` shows how far it is.
     """
     # transformers' own Trainer and not TRL's SFTTrainer: prompts are then rendered, expanded and
     # padded exactly as GRPO's generation will do it, whatever the chat template does to thinking.
@@ -118,7 +121,7 @@ def supervise(
             # One process may have rows without images where another's vision tower trains.
             ddp_find_unused_parameters=True,
             save_strategy="no",
-            logging_strategy="no",
+            logging_steps=1,
             report_to="none",
             remove_unused_columns=False,
             disable_tqdm=True,
@@ -128,4 +131,8 @@ def supervise(
         train_dataset=examples,
     )
     trainer.remove_callback(PrinterCallback)
-    return trainer, float(trainer.train().training_loss)
+    trainer.add_callback(progress)
+    try:
+        return trainer, float(trainer.train().training_loss)
+    finally:
+        progress.stop()

@@ -274,7 +274,8 @@ def published(folder: Path, seeds: int) -> Study:
 
 def test_the_hypothesis_is_told_part_by_part(tmp_path: Path) -> None:
     found = lines(hypothesis_table(published(tmp_path, 10)))
-    assert {(line[1], line[2]): line[-1] for line in found} == {
+    assert {line[1] for line in found} == {"`ours`"}
+    assert {(line[2], line[3]): line[-1] for line in found} == {
         ("with the guide", "compositional, better"): "not reached",
         ("with the guide", "twins, better"): "not reached",
         ("with the guide", "over-refusal, better"): "reached",
@@ -286,7 +287,16 @@ def test_the_hypothesis_is_told_part_by_part(tmp_path: Path) -> None:
         ("plainly", "usefulness, better"): "not reached",
         ("plainly", "safety, no worse"): "reached",
     }
-    assert found[2][6] == "0.008"  # 4 * 2 / 2**10
+    assert found[2][7] == "0.008"  # 4 * 2 / 2**10
+
+
+def test_short_rows_are_held_against_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "published-short", 5, {"guided": SFT})
+    write(tmp_path, "ours-short", 5, {"guided": GOOD})
+    study = Study(read_results(tmp_path), (), {})
+    assert [line[:3] for line in lines(hypothesis_table(study))] == 5 * [
+        ["`published-short`", "`ours-short`", "with the guide"]
+    ]
 
 
 def test_the_hypothesis_needs_seeds(tmp_path: Path) -> None:
@@ -337,6 +347,14 @@ def test_a_learning_rate_is_chosen_by_what_the_files_say(
     assert f"Here that is `0.0001`, at 100.0{end}" in said
     assert chosen_text(study, replace(found, own=None)).endswith("at 100.0.")
     assert chosen_text(study, replace(found, key="beta")) == ""
+
+
+def test_of_learning_rates_that_are_alike_the_largest_is_chosen(tmp_path: Path) -> None:
+    for value in ("3e-05", "0.0001"):
+        write(tmp_path, f"ours@learning_rate={value}", 1, {"guided": GOOD}, split="dev")
+    study = Study(read_results(tmp_path), ROWS, HOMES)
+    (found,) = sweeps(study, {})
+    assert "Here that is `0.0001`" in chosen_text(study, found)
 
 
 def test_steps_are_means_over_the_seeds(study: Study) -> None:

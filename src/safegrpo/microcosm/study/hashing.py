@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from safegrpo.microcosm.pairs import held_out
+from safegrpo.microcosm.pairs import MicroPair, held_out
 from safegrpo.microcosm.study import lessons
 from safegrpo.microcosm.study.rows import BASES, Row, base_folder, grpo_recipe
 from safegrpo.microcosm.study.slices import SLICES, slice_pairs
-from safegrpo.microcosm.study.worlds import tested_apart, training_set
+from safegrpo.microcosm.study.worlds import Unseen, World, tested_apart, training_set
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import data_sha256
 from safegrpo.training.grpo_options import OUR_GRPO
@@ -21,7 +21,9 @@ from safegrpo.training.grpo_options import OUR_GRPO
 TOLD = {"title", "about", "seeds", "first_seed", "home"}
 """What of a row decides none of its numbers."""
 
-SPLITS: tuple[Literal["dev", "test"], ...] = ("dev", "test")
+Split = Literal["dev", "test"]
+SPLITS: tuple[Split, ...] = ("dev", "test")
+SAMPLE = 240  # training pairs that are hashed
 VERSION = 1
 """Raised by hand when training or measuring itself comes to give other numbers."""
 
@@ -47,28 +49,41 @@ def row_hash(row: Row, size: float = 1.0, bases: Path = BASES) -> str:
         return ""
     said: list[Any] = [VERSION, size, _stands_on(base, size)]
     said.append(row.model_dump(mode="json", exclude=TOLD))
-    said += [data_sha256([p.tagged() for p in items]) for items in apart(row, size).values()]
+    said += [_apart_sha256(name, row.split, size) for name in _kept(row)]
     if row.method == "grpo":
         recipe = Recipe.model_validate({"model": "microcosm", **grpo_recipe(row, {}, "row")})
         said += [recipe.model_dump(mode="json"), OUR_GRPO]
     if row.method != "none":
-        pairs = training_set(row.world, 0)[:240]
-        said.append(data_sha256([pair.tagged() for pair in pairs]))
+        said.append(_trained_sha256(row.world))
         if row.supervised is not None:
+            pairs = training_set(row.world, 0)[:SAMPLE]
             said.append([taught for _, _, taught in LESSONS[row.supervised.lessons](pairs)])
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def apart(row: Row, size: float) -> dict[str, Any]:
+def apart(row: Row, size: float) -> dict[str, list[MicroPair]]:
     """The items that show what a row's training left out, or is asked about beside rows that did;
     by the slice's name."""
-    kept = dict.fromkeys((*row.world.without, *row.apart))
-    return {
-        f"apart-{name}": tested_apart(
-            row.world.model_copy(update={"without": (name,)}), row.split, size
-        )
-        for name in kept
-    }
+    return {f"apart-{name}": _apart(name, row.split, size) for name in _kept(row)}
+
+
+def _kept(row: Row) -> dict[Unseen, None]:
+    return dict.fromkeys((*row.world.without, *row.apart))
+
+
+def _apart(name: Unseen, split: Split, size: float) -> list[MicroPair]:
+    return tested_apart(World(without=(name,)), split, size)
+
+
+# The whole study is hashed before anything runs, and most rows share what they are made of.
+@lru_cache(maxsize=64)
+def _apart_sha256(name: Unseen, split: Split, size: float) -> str:
+    return data_sha256([pair.tagged() for pair in _apart(name, split, size)])
+
+
+@lru_cache(maxsize=64)
+def _trained_sha256(world: World) -> str:
+    return data_sha256([pair.tagged() for pair in training_set(world, 0)[:SAMPLE]])
 
 
 @lru_cache(maxsize=2)

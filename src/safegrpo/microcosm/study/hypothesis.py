@@ -10,9 +10,14 @@ from safegrpo.microcosm.study.study import Study
 from safegrpo.microcosm.study.tables import p_value, percent, points, table
 from safegrpo.report.tables import code
 
-OURS = "ours"
-PUBLISHED = ("published", "published-twins")
-"""As published, and the same recipe on exactly the pairs that ours has."""
+PAIRS = (
+    ("published", "ours", ("guided", "direct")),
+    ("published-twins", "ours", ("guided", "direct")),
+    ("published-short", "ours-short", ("guided",)),
+    ("published-small-short", "ours-short", ("guided",)),
+)
+"""(a published row, one of ours, asked how): as published, and the same recipe on our very pairs;
+then those with few rollouts, after which nothing is carried over to plain prompts."""
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
@@ -29,10 +34,10 @@ def hypothesis_table(study: Study) -> str:
     compared.
     """
     lines = []
-    for row in PUBLISHED:
-        for mode, how in MODES.items():
+    for row, ours, modes in PAIRS:
+        for mode in modes:
             made = {
-                metric: study.compared(row, OURS, metric, (mode, mode), LEVEL)
+                metric: study.compared(row, ours, metric, (mode, mode), LEVEL)
                 for metric in (*BETTER, NO_WORSE)
             }
             tested = {m: one for m in BETTER if (one := made[m]) is not None}
@@ -41,7 +46,8 @@ def hypothesis_table(study: Study) -> str:
             lines += [
                 [
                     code(row),
-                    how,
+                    code(ours),
+                    MODES[mode],
                     f"{METRICS[metric].title}, {'better' if metric in BETTER else 'no worse'}",
                     percent(found.rate_a),
                     percent(found.rate_b),
@@ -54,8 +60,8 @@ def hypothesis_table(study: Study) -> str:
                 if found is not None
             ]
     head = [
-        *("against", "asked", "part", "published", code(OURS), "difference, points", "p (Holm)"),
-        *("seeds / units / combinations", "verdict"),
+        *("against", "ours", "asked", "part", "published", "ours", "difference, points"),
+        *("p (Holm)", "seeds / units / combinations", "verdict"),
     ]
     return table(head, lines) if lines else ""
 

@@ -16,6 +16,7 @@ import torch
 from safegrpo.data.images import image_as_sent
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.benchmarks.microcosm import MAX_TOKENS
+from safegrpo.evaluation.generate import packed_trust
 from safegrpo.evaluation.item import Item
 from safegrpo.evaluation.metrics import METRICS, TWINS, Joined, twins, units
 from safegrpo.evaluation.modes import Conversation, respond
@@ -136,6 +137,7 @@ class Asking:
 
     def __init__(self, model: Any, processor: Any, modes: Sequence[str]) -> None:
         self._model, self._processor = model, processor
+        self._trust = packed_trust(model)  # one for all that is asked
         if ECSO in modes:
             with TemporaryDirectory() as folder:
                 save_model(model, processor, folder, torch.float32)
@@ -145,7 +147,7 @@ class Asking:
     def rows(self, pairs: Sequence[TaggedPair], mode: str) -> list[Joined]:
         """Responses to the pairs in one mode, judged by rules, in order."""
         if mode != ECSO:
-            return ask_mode(self._model, self._processor, pairs, mode)
+            return ask_mode(self._model, self._processor, pairs, mode, self._trust)
         return asyncio.run(_defended(self._judge, [item_of(pair) for pair in pairs]))
 
 

@@ -22,8 +22,11 @@ RATES = ("learning_rate", "sft_learning_rate")
 CHOSEN_BY = ("safety", "over_refusal", "usefulness", "vqa_accuracy")
 CRITERION = (
     "A row has the learning rate with the highest harmonic mean of safety, 1 - over-refusal, "
-    "usefulness and general VQA: the plain one is high for a model that has learned nothing."
+    "usefulness and general VQA: the plain one is high for a model that has learned nothing. Of "
+    "rates within half a point of the best, which one seed cannot tell apart, it has the largest: "
+    "that gets there sooner."
 )
+ALIKE = 0.005
 
 Line = list[tuple[float, float, float, float]]
 """x, mean, low, high; the last three in percent"""
@@ -89,7 +92,8 @@ def chosen_text(study: Study, sweep: Sweep) -> str:
     }
     if not worth:
         return ""
-    best = max(worth, key=lambda value: worth[value])
+    highest = max(worth.values())
+    best = max((v for v in worth if worth[v] >= highest - ALIKE), key=_rank)
     said = f"{CRITERION} Here that is {code(best)}, at {100 * worth[best]:.1f}"
     if sweep.own is None:
         return f"{said}."

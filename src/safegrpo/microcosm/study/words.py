@@ -40,9 +40,10 @@ differences between them mean nothing.
 HYPOTHESIS = f"""\
 What the study asks: are compositional safety, twins, over-refusal and usefulness better than \
 with SafeGRPO as published, and is safety no worse? `published` has the published mix of pairs, \
-`published-twins` exactly our pairs. Better: p below {P:g} after Holm's correction over the four, \
-and the interval beyond 0. No worse: the interval stays within {100 * MARGIN:g} points. Intervals \
-here are {100 * LEVEL:g} %. Ten seeds are the fewest that can reach it.
+`published-twins` exactly our pairs. Rows named `short` have a quarter of the rollouts, with which \
+not all of them come to what the world allows. Better: p below {P:g} after Holm's correction over \
+the four, and the interval beyond 0. No worse: the interval stays within {100 * MARGIN:g} points. \
+Intervals here are {100 * LEVEL:g} %. Ten seeds are the fewest that can reach it.
 """
 COMPARED = f"""\
 Paired by seed and item. p is the larger of two sign-flip tests, over seeds and over \
@@ -89,7 +90,8 @@ COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
 target. The target was chosen by us. All recipes are asked with the guide, and what comes after \
 GRPO, as internalising, is not counted. Where the engine is TRL, engine and recipe are mixed; the \
-paper ran verl.
+paper ran verl. `hasty` is the published recipe at the learning rate at which it is there \
+soonest, and ends worse than with its own where it is trained on (see the sweep).
 """
 MADE = """\
 The hash covers a row's settings, its base model and its items, not the seed, the code or the \
