@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safegrpo.data.jsonl import locked
 from safegrpo.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -114,20 +115,22 @@ def run(args: argparse.Namespace) -> int:
         return 0
     failures = 0
     if not args.render:
-        _say(f"{len(every) - len(todo)} of {len(every)} runs are there, {len(todo)} to go")
-        failures = run_tasks(
-            todo,
-            results=results,
-            work=output / "work",
-            recipes=recipes,
-            bases=args.bases,
-            size=size,
-            asked=_asked(args),
-            jobs=args.jobs,
-            say=_say,
-        )
-    if args.cost and not args.render:
-        failures += race(results, output / "work", recipes, SEEDS, _say)
+        work = output / "work"
+        with locked(work / "lock"):  # two studies in one folder would do the same runs
+            _say(f"{len(every) - len(todo)} of {len(every)} runs are there, {len(todo)} to go")
+            failures = run_tasks(
+                todo,
+                results=results,
+                work=work,
+                recipes=recipes,
+                bases=args.bases,
+                size=size,
+                asked=_asked(args),
+                jobs=args.jobs,
+                say=_say,
+            )
+            if args.cost:
+                failures += race(results, work, recipes, SEEDS, _say)
     render(
         results,
         rows,

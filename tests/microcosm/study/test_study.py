@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from safegrpo.cli import main
+from safegrpo.data.jsonl import locked
 from safegrpo.microcosm.study.results import read_results
 from safegrpo.microcosm.study.rows import load_rows
 from safegrpo.microcosm.study.run import run_row
@@ -73,6 +74,13 @@ def test_the_list_says_what_is_done(rows, tmp_path, capsys):
         "sft\t0 of 2\tTaught",
         "ours\t0 of 1\tOurs",
     ]
+
+
+def test_two_studies_in_one_folder_are_refused(rows, tmp_path, capsys):
+    with locked(tmp_path / "work" / "lock"):
+        assert main(["study", "--recipes", str(rows), "-o", str(tmp_path)]) == 2
+    assert "another run is at work" in capsys.readouterr().err
+    assert not (tmp_path / "results.md").exists()
 
 
 @pytest.mark.slow
