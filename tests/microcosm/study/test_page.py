@@ -344,7 +344,7 @@ def test_a_learning_rate_is_chosen_by_what_the_files_say(
     study = Study(read_results(tmp_path), ROWS, HOMES)
     (found,) = sweeps(study, {"ours@learning_rate": own})
     said = chosen_text(study, found)
-    assert f"Here that is `0.0001`, at 100.0{end}" in said
+    assert f"Chosen: `0.0001`, at 100.0{end}" in said
     assert chosen_text(study, replace(found, own=None)).endswith("at 100.0.")
     assert chosen_text(study, replace(found, key="beta")) == ""
 
@@ -354,7 +354,7 @@ def test_of_learning_rates_that_are_alike_the_largest_is_chosen(tmp_path: Path) 
         write(tmp_path, f"ours@learning_rate={value}", 1, {"guided": GOOD}, split="dev")
     study = Study(read_results(tmp_path), ROWS, HOMES)
     (found,) = sweeps(study, {})
-    assert "Here that is `0.0001`" in chosen_text(study, found)
+    assert "Chosen: `0.0001`" in chosen_text(study, found)
 
 
 def test_steps_are_means_over_the_seeds(study: Study) -> None:

@@ -197,6 +197,7 @@ class _Page:
         found.sort(key=lambda sweep: order.get(sweep.key, len(order)))
         if found:
             yield "## One setting at several values\n"
+            yield words.RATES
         for sweep in found:
             items = "development" if sweep.split == "dev" else "test"
             title = titles.get(sweep.key, sweep.key)

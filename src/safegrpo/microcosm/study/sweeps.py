@@ -20,13 +20,8 @@ DRAWN = ("safety", "twin_accuracy", "over_refusal", "usefulness")
 
 RATES = ("learning_rate", "sft_learning_rate")
 CHOSEN_BY = ("safety", "over_refusal", "usefulness", "vqa_accuracy")
-CRITERION = (
-    "A row has the learning rate with the highest harmonic mean of safety, 1 - over-refusal, "
-    "usefulness and general VQA: the plain one is high for a model that has learned nothing. Of "
-    "rates within half a point of the best, which one seed cannot tell apart, it has the largest: "
-    "that gets there sooner."
-)
 ALIKE = 0.005
+"""Half a point, which a seed or two cannot tell apart."""
 
 Line = list[tuple[float, float, float, float]]
 """x, mean, low, high; the last three in percent"""
@@ -94,7 +89,7 @@ def chosen_text(study: Study, sweep: Sweep) -> str:
         return ""
     highest = max(worth.values())
     best = max((v for v in worth if worth[v] >= highest - ALIKE), key=_rank)
-    said = f"{CRITERION} Here that is {code(best)}, at {100 * worth[best]:.1f}"
+    said = f"Chosen: {code(best)}, at {100 * worth[best]:.1f}"
     if sweep.own is None:
         return f"{said}."
     if _rank(best)[0] == _rank(sweep.own)[0]:  # the same number, however it is written

@@ -5,6 +5,7 @@ from __future__ import annotations
 from safegrpo.microcosm.study.hypothesis import LEVEL, P
 from safegrpo.microcosm.study.pattern import ABOUT, FAR
 from safegrpo.microcosm.study.statistics import ALPHA, DRAWS, ENOUGH, FEW, MARGIN
+from safegrpo.microcosm.study.sweeps import ALIKE
 
 HEAD = f"""\
 # Results
@@ -81,6 +82,12 @@ SLICES = {
 APART = """\
 Rows whose training never showed it, and rows trained on everything. The base model has seen it \
 in its warm start.
+"""
+RATES = f"""\
+A row has the learning rate with the highest harmonic mean of safety, 1 - over-refusal, \
+usefulness and general VQA on development items: the plain mean is high for a model that has \
+learned nothing. Of rates within {100 * ALIKE:g} points of the best, which a seed or two cannot \
+tell apart, it has the largest: that gets there sooner.
 """
 STEPS = """\
 Measured while training, on a quarter of the development items, with the guide: the mean of the \
