@@ -1,6 +1,6 @@
 """The README's table of the demo, from the summary that a run of it left.
 
-    python scripts/demo_table.py run      # safegrpo demo --seed 0, about three minutes
+    python scripts/demo_table.py run      # safegrpo demo --seed 0, about two minutes
     python scripts/demo_table.py render
 
 `run` leaves docs/results/demo/seed0.json; `render` puts its table into README.md.
