@@ -17,7 +17,7 @@ from safegrpo.microcosm.study import plots
 from safegrpo.microcosm.study.clusters import combinations
 from safegrpo.microcosm.study.compared import BOTH, ONCE, comparison_table, verdict
 from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table
-from safegrpo.microcosm.study.hypothesis import hypothesis_table, reached
+from safegrpo.microcosm.study.hypothesis import carried_table, hypothesis_table, reached
 from safegrpo.microcosm.study.page import render
 from safegrpo.microcosm.study.pattern import TESTED, Check, claims, decide, pattern
 from safegrpo.microcosm.study.results import Result, read_results, write_result
@@ -297,6 +297,19 @@ def test_short_rows_are_held_against_each_other(tmp_path: Path) -> None:
     assert [line[:3] for line in lines(hypothesis_table(study))] == 5 * [
         ["`published-short`", "`ours-short`", "with the guide"]
     ]
+
+
+def test_a_model_without_the_guide_is_held_against_itself_with_it(tmp_path: Path) -> None:
+    plain = GOOD | {"safety": 0.6, "usefulness": 1.0}
+    write(tmp_path, "ours", 10, {"guided": GOOD | {"usefulness": 0.8}, "direct": plain})
+    write(tmp_path, "rejection", 4, {"guided": GOOD, "direct": GOOD})
+    found = lines(carried_table(Study(read_results(tmp_path), (), {})))
+    verdicts = {(line[0], line[1]): line[-1] for line in found}
+    assert verdicts["`ours`", "safety"] == "not shown"
+    assert verdicts["`ours`", "usefulness"] == "shown"
+    assert {verdict for (row, _), verdict in verdicts.items() if row == "`rejection`"} == {
+        "too few seeds"
+    }
 
 
 def test_the_hypothesis_needs_seeds(tmp_path: Path) -> None:

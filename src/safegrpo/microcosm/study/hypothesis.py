@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safegrpo.evaluation.stats import holm
-from safegrpo.microcosm.study.compared import behind
+from safegrpo.microcosm.study.compared import FAMILY, behind
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.statistics import Comparison, no_worse
 from safegrpo.microcosm.study.study import Study
@@ -21,6 +21,10 @@ then those with few rollouts, after which nothing is carried over to plain promp
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
+CARRIED = ("ours", "ours-answer", "published-internalised", "rejection")
+"""Rows that learn to do without the guide."""
+NEAR = 0.02
+
 P = 0.01
 LEVEL = 1 - P
 MODES = {"guided": "with the guide", "direct": "plainly"}
@@ -62,6 +66,37 @@ def hypothesis_table(study: Study) -> str:
     head = [
         *("against", "ours", "asked", "part", "published", "ours", "difference, points"),
         *("p (Holm)", "seeds / units / combinations", "verdict"),
+    ]
+    return table(head, lines) if lines else ""
+
+
+def carried_table(study: Study) -> str:
+    """What of a row's guided behavior is there without the guide, a line for each metric.
+
+    Shown if the 95 % interval stays within `NEAR` on the bad side. Empty if nothing was asked both
+    ways.
+    """
+    lines = []
+    for row in CARRIED:
+        for metric in FAMILY:
+            found = study.compared(row, row, metric, ("guided", "direct"))
+            if found is None:
+                continue
+            near = no_worse(found, METRICS[metric].better, NEAR)
+            lines.append(
+                [
+                    code(row),
+                    METRICS[metric].title,
+                    percent(found.rate_a),
+                    percent(found.rate_b),
+                    points(found),
+                    behind(found),
+                    ("shown" if near else "not shown") if found.enough else "too few seeds",
+                ]
+            )
+    head = [
+        *("row", "metric", "with the guide", "plainly", "difference, points"),
+        *("seeds / units / combinations", f"within {100 * NEAR:g} points"),
     ]
     return table(head, lines) if lines else ""
 

@@ -12,7 +12,7 @@ from safegrpo.microcosm.study import words
 from safegrpo.microcosm.study.clusters import APART
 from safegrpo.microcosm.study.compared import comparisons
 from safegrpo.microcosm.study.cost import cost_table, ratio_table, read_cost, target_text
-from safegrpo.microcosm.study.hypothesis import hypothesis_table
+from safegrpo.microcosm.study.hypothesis import carried_table, hypothesis_table
 from safegrpo.microcosm.study.pattern import pattern
 from safegrpo.microcosm.study.results import COST_FILE, METRICS, Result, read_results
 from safegrpo.microcosm.study.study import HOME, Study
@@ -128,6 +128,11 @@ class _Page:
             yield "## Ours against SafeGRPO as published\n"
             yield words.HYPOTHESIS
             yield shown
+        carried = carried_table(self.study)
+        if carried:
+            yield "## Without the guide as with it?\n"
+            yield words.CARRIED
+            yield carried
 
     def modes(self) -> Iterator[str]:
         """The same rows, all asked in one mode."""

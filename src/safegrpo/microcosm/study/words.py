@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from safegrpo.microcosm.study.hypothesis import LEVEL, P
+from safegrpo.microcosm.study.hypothesis import LEVEL, NEAR, P
 from safegrpo.microcosm.study.pattern import ABOUT, FAR
 from safegrpo.microcosm.study.statistics import ALPHA, DRAWS, ENOUGH, FEW, MARGIN
 from safegrpo.microcosm.study.sweeps import ALIKE
@@ -45,6 +45,11 @@ with SafeGRPO as published, and is safety no worse? `published` has the publishe
 not all of them come to what the world allows. Better: p below {P:g} after Holm's correction over \
 the four, and the interval beyond 0. No worse: the interval stays within {100 * MARGIN:g} points. \
 Intervals here are {100 * LEVEL:g} %. Ten seeds are the fewest that can reach it.
+"""
+CARRIED = f"""\
+The same model asked both ways, item by item. Within {100 * NEAR:g} points: the 95 % interval of \
+the difference ends before that on the bad side. Where next to nothing came out otherwise, as for \
+over-refusal, that takes more combinations than there are.
 """
 COMPARED = f"""\
 Paired by seed and item. p is the larger of two sign-flip tests, over seeds and over \
