@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safegrpo.microcosm.pairs import MicroPair, held_out
 from safegrpo.microcosm.study import lessons
 from safegrpo.microcosm.study.rows import BASES, Row, base_folder, grpo_recipe
 from safegrpo.microcosm.study.slices import SLICES, slice_pairs
+from safegrpo.microcosm.study.study import Split
 from safegrpo.microcosm.study.worlds import Unseen, World, tested_apart, training_set
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import data_sha256
@@ -21,7 +22,6 @@ from safegrpo.training.grpo_options import OUR_GRPO
 TOLD = {"title", "about", "seeds", "first_seed", "home"}
 """What of a row decides none of its numbers."""
 
-Split = Literal["dev", "test"]
 SPLITS: tuple[Split, ...] = ("dev", "test")
 SAMPLE = 240  # training pairs that are hashed
 VERSION = 1

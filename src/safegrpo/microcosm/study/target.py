@@ -49,8 +49,8 @@ class Contender:
 
 
 HASTY = 3e-4
-"""Of the swept learning rates the one at which the published recipe is there soonest; trained on,
-it ends worse than with the row's own."""
+"""Of the swept learning rates the one at which the published recipe is there soonest; what it comes
+to if it trains on is in the sweep."""
 
 CONTENDERS = (
     Contender("ours", "ours", False, 2, 160),

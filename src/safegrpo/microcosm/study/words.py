@@ -102,8 +102,8 @@ COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
 target. The target was chosen by us. All recipes are asked with the guide, and what comes after \
 GRPO, as internalising, is not counted. Where the engine is TRL, engine and recipe are mixed; the \
-paper ran verl. `hasty` is the published recipe at the learning rate at which it is there \
-soonest, and ends worse than with its own where it is trained on (see the sweep).
+paper ran verl. `hasty` is the published recipe at a learning rate at which it is there sooner \
+than with its own; what it comes to if it trains on is in the sweep.
 """
 MADE = """\
 The hash covers a row's settings, its base model and its items, not the seed, the code or the \
