@@ -471,6 +471,7 @@ def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path:
     titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert titles == [
         *("The rows", "Every row as it was made to be asked"),
+        "Without the guide as with it?",
         *("Asked with the guide", "Asked plainly", "Compared"),
         *("The paper's claims", "Controls", "Harder items"),
         *("One setting at several values", "Over the steps", "How each number was made"),
