@@ -104,7 +104,7 @@ def test_long_text_is_cut():
 
 
 def test_without_a_terminal_progress_is_a_line_with_rate_and_time_left():
-    out = console()
+    out = Console(file=io.StringIO(), width=80)  # as where there is none: lines are not broken
     line = ProgressLine(out, "training")
     line.on_train_begin(None, state(0), None)
     logs = {"reward": 0.75, "format_rate": 1.0, "refusal_rate": 0.25}

@@ -64,7 +64,7 @@ class Display:
             left = int(rate * (self._total - done))
             time_left = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
             place = f"{self._title}: {self._unit} {done}/{self._total}"
-            self._console.print(f"{place}  {time_left}  {text}")
+            self._console.print(f"{place}  {time_left}  {text}", soft_wrap=True)
 
     def stop(self) -> None:
         """End the live display."""
