@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
         output / "results.md",
         results / "plots",
         own=own(rows, sweeps),
-        sweep_titles={name: sweep.title for name, sweep in sweeps.items()},
+        shown_sweeps=sweeps,
         hashes=hashes,
     )
     print(output / "results.md")

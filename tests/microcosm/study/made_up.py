@@ -16,6 +16,10 @@ UNITS = {
 }
 GOOD = {metric: 0.95 for metric in UNITS} | {"over_refusal": 0.02, "vqa_accuracy": 0.98}
 BAD = {metric: 0.05 for metric in UNITS} | {"usefulness": 0.95, "vqa_accuracy": 0.97}
+SFT = GOOD | {"over_refusal": 0.6, "vqa_accuracy": 0.5}
+
+ROWS = (("base", "Base model"), ("vlguard", "VLGuard's way"), ("ours", "Ours"))
+HOMES = {"base": "direct", "vlguard": "direct", "ours": "guided"}
 
 
 def outcomes(rate: float, units: int, seed: int) -> str:
@@ -58,3 +62,9 @@ def write(
     """Files of a row for so many seeds from 1000 on; a row that was not trained has one."""
     for seed in range(1000, 1000 + seeds):
         write_result(folder, Result.from_json(data(row, seed, modes, trained, **more), "made up"))
+
+
+def lines(table: str) -> list[list[str]]:
+    """The cells of a Markdown table's lines, without head and rule."""
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]

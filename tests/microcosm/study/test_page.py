@@ -1,19 +1,16 @@
-"""From result files to the page: tables, claims, sweeps, costs and plots."""
+"""From result files to the page: tables, claims and costs."""
 
 import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
 
 import pytest
 
 from safegrpo.errors import DataError
-from safegrpo.microcosm.study import plots
 from safegrpo.microcosm.study.clusters import combinations
 from safegrpo.microcosm.study.compared import BOTH, ONCE, comparison_table, verdict
 from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table
@@ -24,14 +21,6 @@ from safegrpo.microcosm.study.results import Result, read_results, write_result
 from safegrpo.microcosm.study.rows import load_rows, recipes_folder
 from safegrpo.microcosm.study.statistics import ALPHA, Comparison, mean_interval
 from safegrpo.microcosm.study.study import HOME, Study
-from safegrpo.microcosm.study.sweeps import (
-    chosen_text,
-    curve_table,
-    is_wide,
-    step_lines,
-    sweep_lines,
-    sweeps,
-)
 from safegrpo.microcosm.study.tables import (
     controls_table,
     forced_table,
@@ -40,10 +29,7 @@ from safegrpo.microcosm.study.tables import (
     rows_table,
     slices_table,
 )
-from tests.microcosm.study.made_up import BAD, GOOD, asked, data, write
-
-ROWS = (("base", "Base model"), ("vlguard", "VLGuard's way"), ("ours", "Ours"))
-HOMES = {"base": "direct", "vlguard": "direct", "ours": "guided"}
+from tests.microcosm.study.made_up import BAD, GOOD, HOMES, ROWS, SFT, data, lines, write
 
 
 @dataclass(frozen=True)
@@ -59,46 +45,13 @@ class Shown:
         return range(1000, 1000 + self.seeds)
 
 
+@dataclass(frozen=True)
+class ShownSweep:
+    title: str
+    axis: str = "value"
+
+
 SHOWN = {name: Shown(title, HOMES[name]) for name, title in ROWS}
-SFT = GOOD | {"over_refusal": 0.6, "vqa_accuracy": 0.5}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of three rows and two sweeps."""
-    folder = tmp_path_factory.mktemp("results")
-    write(folder, "base", 1, {"direct": BAD}, trained=False)
-    write(folder, "vlguard", 10, {"direct": SFT, "guided": GOOD})
-    blank = {"guided": asked(GOOD | {"twin_accuracy": 0.0}, tokens=None)}
-    curve = [{"step": step, "eval/guided/safety": step / 100} for step in (0, 40, 80)]
-    write(
-        folder,
-        "ours",
-        10,
-        {"guided": GOOD, "direct": BAD},
-        controls={"blank": blank, "forced_tag": {"safe": 0.01, "unsafe": 0.98, "n": 106}},
-        slices={
-            "looks": {"guided": asked({"safety": 0.5, "twin_accuracy": 0.4})},
-            "apart-kinds": {"guided": asked({"safety": 0.9})},
-        },
-        curve=curve,
-    )
-    for value in ("60", "300", "6000"):
-        write(folder, f"ours@pairs={value}", 3, {"guided": GOOD})
-    apart = {"apart-kinds": {"guided": asked({"safety": 0.3})}}
-    write(folder, "ours@without=kinds", 2, {"guided": GOOD}, slices=apart)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def study(folder: Path) -> Study:
-    return Study(read_results(folder), ROWS, HOMES)
-
-
-def lines(table: str) -> list[list[str]]:
-    """The cells of a Markdown table's lines, without head and rule."""
-    rows = [line for line in table.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def test_every_row_stands_in_its_own_mode(study: Study) -> None:
@@ -326,56 +279,6 @@ def test_a_part_needs_the_test_and_the_interval() -> None:
     assert reached(comparison(0.0, -0.051, 0.01), "safety", None) == "not reached"
 
 
-def test_a_sweep_is_ordered_by_its_values_and_has_the_rows_own(study: Study) -> None:
-    found = {one.key: one for one in sweeps(study, {"ours@pairs": "1920"})}
-    assert [value for value, _ in found["pairs"].points] == ["60", "300", "1920", "6000"]
-    assert [line[-1] for line in lines(curve_table(study, found["pairs"]))] == ["3", "3", "10", "3"]
-    drawn = sweep_lines(study, found["pairs"])
-    assert [x for x, *_ in drawn["safety"]] == [60, 300, 1920, 6000]
-    assert is_wide(drawn)
-    assert sweep_lines(study, found["without"]) == {}  # its value is a word
-
-
-def test_other_items_are_kept_apart(tmp_path: Path) -> None:
-    write(tmp_path, "ours", 1, {"guided": GOOD})
-    write(tmp_path, "ours@pairs=60", 1, {"guided": GOOD}, split="dev")
-    study = Study(read_results(tmp_path), ROWS, HOMES)
-    (found,) = sweeps(study, {"ours@pairs": "1920"})
-    assert found.points == (("60", "ours@pairs=60"),)
-    assert found.split == "dev"
-
-
-@pytest.mark.parametrize(
-    ("own", "end"), [("1e-04", ": the row's own."), ("0.01", "; the row's own is `0.01`.")]
-)
-def test_a_learning_rate_is_chosen_by_what_the_files_say(
-    tmp_path: Path, own: str, end: str
-) -> None:
-    kept = GOOD | {"over_refusal": 0.0, "vqa_accuracy": 1.0, "usefulness": 1.0, "safety": 1.0}
-    for value, rates in (("0.0001", kept), ("0.001", SFT)):
-        write(tmp_path, f"ours@learning_rate={value}", 1, {"guided": rates}, split="dev")
-    study = Study(read_results(tmp_path), ROWS, HOMES)
-    (found,) = sweeps(study, {"ours@learning_rate": own})
-    said = chosen_text(study, found)
-    assert f"Chosen: `0.0001`, at 100.0{end}" in said
-    assert chosen_text(study, replace(found, own=None)).endswith("at 100.0.")
-    assert chosen_text(study, replace(found, key="beta")) == ""
-
-
-def test_of_learning_rates_that_are_alike_the_largest_is_chosen(tmp_path: Path) -> None:
-    for value in ("3e-05", "0.0001"):
-        write(tmp_path, f"ours@learning_rate={value}", 1, {"guided": GOOD}, split="dev")
-    study = Study(read_results(tmp_path), ROWS, HOMES)
-    (found,) = sweeps(study, {})
-    assert "Chosen: `0.0001`" in chosen_text(study, found)
-
-
-def test_steps_are_means_over_the_seeds(study: Study) -> None:
-    assert step_lines(study, "safety") == {
-        "Ours": [(0, 0, 0, 0), (40, 40, 40, 40), (80, 80, 80, 80)]
-    }
-
-
 def cost(*runs: tuple[str, int, bool, int]) -> Cost:
     made = [
         {"recipe": recipe, "seed": seed, "reached": reached}
@@ -414,60 +317,19 @@ def test_ratios_of_medians_have_their_range_over_seeds() -> None:
     assert ratio_table(cost(("ours", 0, True, 100))) == ""
 
 
-def texts(svg: str) -> list[str]:
-    return [
-        "".join(e.itertext()) for e in ElementTree.fromstring(svg).iter() if e.tag[-4:] == "text"
-    ]
-
-
-def test_a_plot_is_an_svg_file_whose_text_is_text() -> None:
-    name = 'a < b & "c"'
-    svg = plots.lines(
-        "Title", "pairs", "percent", {name: [(10, 5, 1, 9), (1000, 50, 40, 60)]}, log_x=True
-    )
-    assert {"Title", "pairs", "percent", name, "10", "1000"} <= set(texts(svg))
-    assert 'fill="#fff"' in svg
-
-
-def test_names_at_the_ends_of_lines_do_not_overlap() -> None:
-    svg = plots.lines(
-        "t", "x", "y", {f"line {i}": [(0, 50, 50, 50), (1, 50, 50, 50)] for i in range(6)}
-    )
-    heights = sorted(
-        float(e.attrib["y"])
-        for e in ElementTree.fromstring(svg).iter()
-        if (e.text or "").startswith("line ")
-    )
-    assert min(b - a for a, b in pairwise(heights)) >= 12
-
-
-def test_bars_show_every_row_and_leave_gaps() -> None:
-    svg = plots.bars("t", ["a", "b"], {"safety": [(0.5, 0.4, 0.6), None]})
-    assert {"a", "b", "safety", "50.0"} <= set(texts(svg))
-    assert svg.count("<rect") == 2  # the ground and one bar
-
-
-def test_nothing_to_draw_and_zero_on_a_logarithmic_axis_are_refused() -> None:
-    with pytest.raises(ValueError, match="nothing to draw"):
-        plots.lines("t", "x", "y", {"a": []})
-    with pytest.raises(ValueError, match="no place for 0"):
-        plots.lines("t", "x", "y", {"a": [(0, 1, 1, 1)]}, log_x=True)
-
-
 def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path: Path) -> None:
     rows = SHOWN | {"think": Shown("Think", "direct")}
     own = {"ours@pairs": "1920"}
+    shown = {"pairs": ShownSweep("Tagged pairs")}
     out, drawn = tmp_path / "results.md", tmp_path / "plots"
-    render(folder, rows, out, drawn, own=own, sweep_titles={"pairs": "Tagged pairs"})
+    render(folder, rows, out, drawn, own=own, shown_sweeps=shown)
     page = out.read_text("utf-8")
     assert "Not run yet: `think`." in page
     assert "two million parameters" in page
     assert "## Cost" not in page
-    shown = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", page)
-    assert sorted(shown) == sorted(f"plots/{path.name}" for path in drawn.iterdir())
-    assert {"plots/rows.svg", "plots/sweep-ours-pairs-test.svg", "plots/steps-safety.svg"} <= {
-        *shown
-    }
+    linked = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", page)
+    assert sorted(linked) == sorted(f"plots/{path.name}" for path in drawn.iterdir())
+    assert {"plots/rows.svg", "plots/sweep-pairs-test.svg", "plots/steps.svg"} <= {*linked}
     titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert titles == [
         *("The rows", "Every row as it was made to be asked"),
@@ -476,8 +338,8 @@ def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path:
         *("The paper's claims", "Controls", "Harder items"),
         *("One setting at several values", "Over the steps", "How each number was made"),
     ]
-    assert "### Tagged pairs: `ours`" in page
-    render(folder, rows, out, drawn, own=own, sweep_titles={"pairs": "Tagged pairs"})
+    assert "### Tagged pairs, test items" in page
+    render(folder, rows, out, drawn, own=own, shown_sweeps=shown)
     assert out.read_text("utf-8") == page
 
 

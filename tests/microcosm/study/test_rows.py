@@ -127,6 +127,17 @@ def test_a_sweep_runs_rows_again_with_one_key_at_each_value(folder):
     assert own(rows, sweeps) == {"one@noise": "0.0"}
 
 
+def test_a_sweep_may_have_values_of_its_own_for_each_row(folder):
+    told = "n: {title: T, set: recipe.grpo.max_steps, values: {one: [10], two: [20, 40]}%s}"
+    made = {"01-one": "title: One", "02-two": "title: Two"}
+    path = folder(**made, sweeps=told % "")
+    found = swept(load_rows(path), load_sweeps(path))
+    assert list(found) == ["one@n=10", "two@n=20", "two@n=40"]
+    for wrong in (told % ", rows: [one]", "n: {title: T, set: world.pairs, values: [96]}"):
+        with pytest.raises(ConfigError, match='"rows" goes with one list of values'):
+            load_sweeps(folder(**made, sweeps=wrong))
+
+
 def test_an_unknown_row_of_a_sweep_is_said(folder):
     path = folder(**{
         "01-one": "title: One",

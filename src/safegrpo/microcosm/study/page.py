@@ -17,12 +17,14 @@ from safegrpo.microcosm.study.pattern import pattern
 from safegrpo.microcosm.study.results import COST_FILE, METRICS, Result, read_results
 from safegrpo.microcosm.study.study import HOME, Study
 from safegrpo.microcosm.study.sweeps import (
-    DRAWN,
-    chosen_text,
-    curve_table,
+    ROLLOUTS,
+    ShownSweep,
+    against_table,
+    chosen_lines,
     is_wide,
-    step_lines,
-    sweep_lines,
+    step_charts,
+    sweep_charts,
+    sweep_table,
     sweeps,
 )
 from safegrpo.microcosm.study.tables import (
@@ -46,13 +48,14 @@ def render(
     plots: Path,
     *,
     own: Mapping[str, str] | None = None,
-    sweep_titles: Mapping[str, str] | None = None,
+    shown_sweeps: Mapping[str, ShownSweep] | None = None,
     hashes: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page `out`, and the SVG files it shows into the folder `plots`.
 
-    `rows` stand in the order of the tables; those of sweeps are found by their names, and headed by
-    `sweep_titles`. `own` says which value of a swept setting a row itself has, by `ROW@KEY`.
+    `rows` stand in the order of the tables; those of sweeps are found by their names, and shown as
+    `shown_sweeps` say, in that order. `own` says which value of a swept setting a row itself has,
+    by `ROW@KEY`.
     `hashes` says by row, those of sweeps too, what hash a run made now would have: the page tells
     which results have another. What has no results yet is left out. Raises what `read_results`
     raises.
@@ -65,7 +68,7 @@ def render(
     parts = [text, *page.waiting(hashes or {}), *page.about(rows)]
     parts += [*page.home(), *page.hypothesis(), *page.modes()]
     parts += [*page.comparisons(), *page.claims(), *page.controls(), *page.slices()]
-    parts += [*page.sweeps(own or {}, sweep_titles or {}), *page.steps()]
+    parts += [*page.sweeps(own or {}, shown_sweeps or {}), *page.steps()]
     parts += [*_cost(results_folder / COST_FILE), *page.made()]
     write_text_atomic(out, "\n".join(parts))
 
@@ -195,39 +198,42 @@ class _Page:
                     yield words.APART
                 yield text
 
-    def sweeps(self, own: Mapping[str, str], titles: Mapping[str, str]) -> Iterator[str]:
-        """A table and a plot for each setting that was varied, in the order of `titles`."""
-        order = {key: place for place, key in enumerate(titles)}
+    def sweeps(self, own: Mapping[str, str], shown: Mapping[str, ShownSweep]) -> Iterator[str]:
+        """Tables and a plot for each setting that was varied, in the order of `shown`."""
+        order = {key: place for place, key in enumerate(shown)}
         found = sweeps(self.study, own)
         found.sort(key=lambda sweep: order.get(sweep.key, len(order)))
         if found:
             yield "## One setting at several values\n"
-            yield words.RATES
+            yield words.SWEEPS
         for sweep in found:
+            known = shown.get(sweep.key)
+            title, axis = (known.title, known.axis) if known else (sweep.key, "")
             items = "development" if sweep.split == "dev" else "test"
-            title = titles.get(sweep.key, sweep.key)
-            yield f"### {in_cell(title)}: {code(sweep.row)}\n"
-            chosen = chosen_text(self.study, sweep)
-            yield f"Asked {self.study.home(sweep.row)}, {items} items. {chosen}".rstrip() + "\n"
-            yield curve_table(self.study, sweep)
-            drawn = sweep_lines(self.study, sweep)
+            yield f"### {in_cell(title)}, {items} items\n"
+            chosen = list(chosen_lines(self.study, sweep))
+            if chosen:
+                yield words.RATES
+                yield "\n".join(chosen) + "\n"
+            yield sweep_table(self.study, sweep, axis)
+            against = against_table(self.study, sweep)
+            if against:
+                yield words.AGAINST
+                yield against
+            drawn = sweep_charts(self.study, sweep, axis)
             if drawn:
-                said = f"{sweep.row}: {title}"
-                svg = draw.lines(said, sweep.key, "percent", drawn, log_x=is_wide(drawn))
-                name = f"sweep-{sweep.row}-{sweep.key}-{sweep.split}"
-                yield self.plot(name, in_cell(said), svg)
+                across = ROLLOUTS if axis == ROLLOUTS else sweep.key
+                svg = draw.charts(title, across, "percent", drawn, log_x=is_wide(drawn))
+                yield self.plot(f"sweep-{sweep.key}-{sweep.split}", in_cell(title), svg)
 
     def steps(self) -> Iterator[str]:
         """How rates moved while rows were trained."""
-        found = {metric: step_lines(self.study, metric) for metric in DRAWN}
-        if any(found.values()):
+        drawn = step_charts(self.study)
+        if drawn:
             yield "## Over the steps\n"
             yield words.STEPS
-        for metric, drawn in found.items():
-            if drawn:
-                title = f"{METRICS[metric].title} over the steps"
-                svg = draw.lines(title, "step", "percent", drawn)
-                yield self.plot(f"steps-{metric}", title, svg)
+            title = "While training"
+            yield self.plot("steps", title, draw.charts(title, "step", "percent", drawn))
 
     def made(self) -> Iterator[str]:
         """Command, seeds, hash, versions and machine of every run, alike ones on one line."""

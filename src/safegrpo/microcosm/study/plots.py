@@ -7,78 +7,147 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from safegrpo.microcosm.study.statistics import Estimate
 from safegrpo.report.plots import nice_ticks, value_range
 
-COLORS = ("#0072b2", "#c44e00", "#00795b", "#a8487e", "#8a6100", "#2b6f99", "#5d5d5d", "#7a3db8")
+COLORS = ("#0072b2", "#c44e00", "#00795b", "#a8487e", "#8a6100", "#5d5d5d", "#7a3db8")
 """Told apart by most color-blind people, and dark enough for text on white."""
 
-WIDTH, HEIGHT = 660, 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 160, 54, 46
 DASHES = ("", "7 3", "2 3")
+TOP = 54  # where a plot begins below its title
+CHART_WIDTH, CHART_HEIGHT = 380, 230
+LEFT, RIGHT, ABOVE, BELOW = 48, 16, 26, 40  # of a chart
+LETTER, LEGEND = 6.4, 20  # the width of a letter, about; the height of a line of the legend
 BAR, NAMES, PANEL = 22, 280, 190  # the height of a row; the widths of its name and of a panel
 
 Points = Sequence[tuple[float, float, float, float]]
 Place = Callable[[float, float], tuple[float, float]]
 
 
-def lines(
-    title: str, x_label: str, y_label: str, series: Mapping[str, Points], log_x: bool = False
+def charts(
+    title: str,
+    x_label: str,
+    y_label: str,
+    panels: Mapping[str, Mapping[str, Points]],
+    log_x: bool = False,
 ) -> str:
-    """A line for each name over points (x, mean, low, high), with a band from low to high.
+    """A chart for each measure, two beside each other; in each a line for every name over its
+    points (x, mean, low, high), with a band from low to high.
 
-    Names stand at the lines' ends. `log_x` needs x above 0. Raises ValueError without any point.
+    A name has the same color in all of them, and stands in the legend at the top. `log_x` needs x
+    above 0. Raises ValueError without any point.
     """
-    drawn = {name: sorted(points) for name, points in series.items() if points}
-    if not drawn:
+    drawn = {
+        measure: {name: sorted(points) for name, points in lines.items() if points}
+        for measure, lines in panels.items()
+        if any(lines.values())
+    }
+    places = sorted({p[0] for lines in drawn.values() for points in lines.values() for p in points})
+    if not places:
         raise ValueError("there is nothing to draw")
-    places = sorted({point[0] for points in drawn.values() for point in points})
     if log_x and places[0] <= 0:
         raise ValueError(f"a logarithmic axis has no place for {places[0]:g}")
-    spans = [tuple((x, y) for x, *ends in points for y in ends) for points in drawn.values()]
-    ticks = nice_ticks(*value_range(spans), 5)
-    scale = math.log if log_x else float
-    first, last = scale(places[0]), scale(places[-1])
+    names = list(dict.fromkeys(name for lines in drawn.values() for name in lines))
+    styles = {name: _style(index) for index, name in enumerate(names)}
+    width = CHART_WIDTH * min(2, len(drawn))
+    parts, top = _legend(styles, width)
+    for index, (measure, lines) in enumerate(drawn.items()):
+        down, across = divmod(index, 2)
+        place = (across * CHART_WIDTH, top + down * CHART_HEIGHT)
+        chart = _Chart(*place, tuple(places), log_x, x_label, y_label)
+        parts += chart.drawn(measure, lines, styles)
+    return _svg(title, width, top + CHART_HEIGHT * math.ceil(len(drawn) / 2), parts)
 
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = (scale(x) - first) / (last - first) if last > first else 0.5
-        up = (y - ticks[0]) / (ticks[-1] - ticks[0])
-        return (
-            round(LEFT + 8 + across * (WIDTH - LEFT - RIGHT - 16), 1),
-            round(HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - TOP), 1),
-        )
 
-    parts = [_y_axis(ticks, at, places[0])]
-    marks = places if log_x or len(places) <= 7 else nice_ticks(places[0], places[-1], 6)
-    end = -math.inf
-    for x in (x for x in marks if places[0] <= x <= places[-1]):
-        across = at(x, ticks[0])[0]
-        if across - end >= 34:  # so that numbers keep apart
-            parts.append(_text(across, HEIGHT - BOTTOM + 16, f"{x:g}", anchor="middle"))
-            end = across
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(_text(middle, HEIGHT - 8, x_label, anchor="middle"))
-    for index, points in enumerate(drawn.values()):
-        color = COLORS[index % len(COLORS)]
-        dash = DASHES[index // len(COLORS) % len(DASHES)]
-        edge = [at(x, low) for x, _, low, _ in points]
-        edge += [at(x, high) for x, _, _, high in reversed(points)]
-        parts.append(f'<path d="{_way(edge)}Z" fill="{color}" fill-opacity="0.12"/>')
-        way = [at(x, mean) for x, mean, _, _ in points]
-        style = f' stroke-dasharray="{dash}"' if dash else ""
-        parts.append(
-            f'<path d="{_way(way)}" fill="none" stroke="{color}" stroke-width="2"{style}/>'
-        )
-        parts += [f'<circle cx="{x}" cy="{y}" r="2.6" fill="{color}"/>' for x, y in way]
-    ends = {name: at(points[-1][0], points[-1][1])[1] for name, points in drawn.items()}
-    heights = _apart(list(ends.values()), 14, TOP + 6, HEIGHT - BOTTOM)
-    for index, (name, height) in enumerate(zip(ends, heights, strict=True)):
-        color = COLORS[index % len(COLORS)]
-        parts.append(_text(WIDTH - RIGHT + 6, height + 4, _short(name, 22), fill=color))
-    parts.append(_text(14, TOP - 10, y_label, size=11))
-    return _svg(title, WIDTH, HEIGHT, parts)
+@dataclass(frozen=True)
+class _Chart:
+    """One chart, its corner at (left, top); `places` are the values of x in all charts."""
+
+    left: float
+    top: float
+    places: tuple[float, ...]
+    log_x: bool
+    x_label: str
+    y_label: str
+
+    def drawn(
+        self, measure: str, lines: Mapping[str, Points], styles: Mapping[str, tuple[str, str]]
+    ) -> list[str]:
+        spans = [tuple((x, y) for x, *ends in points for y in ends) for points in lines.values()]
+        ticks = nice_ticks(*value_range(spans), 5)
+        at = self._scales(ticks)
+        said = f"{measure}, {self.y_label}"
+        parts = [_text(self.left + LEFT, self.top + 14, said, weight="bold")]
+        parts += self._axes(ticks, at)
+        for name, points in lines.items():
+            color, dash = styles[name]
+            edge = [at(x, low) for x, _, low, _ in points]
+            edge += [at(x, high) for x, _, _, high in reversed(points)]
+            parts.append(f'<path d="{_way(edge)}Z" fill="{color}" fill-opacity="0.1"/>')
+            way = [at(x, mean) for x, mean, _, _ in points]
+            parts.append(_stroke(way, color, dash))
+            parts += [f'<circle cx="{x}" cy="{y}" r="2.6" fill="{color}"/>' for x, y in way]
+        return parts
+
+    def _scales(self, ticks: Sequence[float]) -> Place:
+        scale = math.log if self.log_x else float
+        first, last = scale(self.places[0]), scale(self.places[-1])
+        bottom, height = self.top + CHART_HEIGHT - BELOW, CHART_HEIGHT - ABOVE - BELOW
+
+        def at(x: float, y: float) -> tuple[float, float]:
+            across = (scale(x) - first) / (last - first) if last > first else 0.5
+            up = (y - ticks[0]) / (ticks[-1] - ticks[0])
+            inside = CHART_WIDTH - LEFT - RIGHT - 16
+            return round(self.left + LEFT + 8 + across * inside, 1), round(bottom - up * height, 1)
+
+        return at
+
+    def _axes(self, ticks: Sequence[float], at: Place) -> list[str]:
+        left, right = self.left + LEFT, self.left + CHART_WIDTH - RIGHT
+        first, last = self.places[0], self.places[-1]
+        parts = []
+        for tick in ticks:
+            y = at(first, tick)[1]
+            parts.append(f'<path d="M{left} {y}H{right}" stroke="#ddd"/>')
+            parts.append(_text(left - 7, y + 4, f"{tick:g}", anchor="end", size=11))
+        marks: Sequence[float] = self.places
+        if len(marks) > 7 and not self.log_x:
+            marks = [x for x in nice_ticks(first, last, 6) if first <= x <= last]
+        bottom, end = self.top + CHART_HEIGHT - BELOW, -math.inf
+        for x in marks:
+            across = at(x, ticks[0])[0]
+            if across - end >= 34:  # so that numbers keep apart
+                parts.append(_text(across, bottom + 16, f"{x:g}", anchor="middle", size=11))
+                end = across
+        middle = (left + right) / 2
+        parts.append(_text(middle, bottom + 32, self.x_label, anchor="middle", size=11))
+        return parts
+
+
+def _style(index: int) -> tuple[str, str]:
+    """A color and a dash for the line of this number."""
+    return COLORS[index % len(COLORS)], DASHES[index // len(COLORS) % len(DASHES)]
+
+
+def _legend(styles: Mapping[str, tuple[str, str]], width: float) -> tuple[list[str], float]:
+    """The names with their lines, in as many lines as they need; and where it ends."""
+    parts, left, top = [], 14.0, 38.0
+    for name, (color, dash) in styles.items():
+        long = 34 + LETTER * len(name) + 14
+        if left > 14 and left + long > width:
+            left, top = 14.0, top + LEGEND
+        parts.append(_stroke([(left, top), (left + 28, top)], color, dash))
+        parts.append(_text(left + 34, top + 4, name, fill=color))
+        left += long
+    return parts, top + 16
+
+
+def _stroke(way: Sequence[tuple[float, float]], color: str, dash: str) -> str:
+    style = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<path d="{_way(way)}" fill="none" stroke="{color}" stroke-width="2"{style}/>'
 
 
 def bars(title: str, names: Sequence[str], panels: Mapping[str, Sequence[Estimate | None]]) -> str:
@@ -117,32 +186,6 @@ def _bar(found: Estimate, left: float, top: float, span: float, color: str) -> s
         f'stroke="{color}" stroke-width="1.5"/>'
         + _text(max(high, mean) + 6, middle + 4, f"{100 * found[0]:.1f}", size=11)
     )
-
-
-def _y_axis(ticks: Sequence[float], at: Place, x: float) -> str:
-    parts = []
-    for tick in ticks:
-        y = at(x, tick)[1]
-        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        parts.append(_text(LEFT - 7, y + 4, f"{tick:g}", anchor="end", size=11))
-    return "".join(parts)
-
-
-def _apart(heights: Sequence[float], gap: float, least: float, most: float) -> list[float]:
-    """The heights, pushed apart so that none is nearer to another than `gap`, if there is room."""
-    order = sorted(range(len(heights)), key=heights.__getitem__)
-    placed = [min(max(heights[i], least), most) for i in order]
-    for k in range(1, len(placed)):
-        placed[k] = max(placed[k], placed[k - 1] + gap)
-    over = placed[-1] - most
-    if over > 0:  # too far down: what stands close above gives way
-        placed[-1] -= over
-        for k in range(len(placed) - 2, -1, -1):
-            placed[k] = min(placed[k], placed[k + 1] - gap)
-    found = [0.0] * len(heights)
-    for i, height in zip(order, placed, strict=True):
-        found[i] = height
-    return found
 
 
 def _way(points: Sequence[tuple[float, float]]) -> str:

@@ -95,15 +95,31 @@ class Row(_Section):
 
 
 class Sweep(_Section):
-    """Rows run again with one key at several values: `ROW@NAME=VALUE`."""
+    """Rows run again with one key at several values: `ROW@NAME=VALUE`.
+
+    `values` are those of all `rows`, or by row. `axis` is what the plot has across.
+    """
 
     title: str
     set: str
-    values: tuple[Any, ...]
-    rows: tuple[str, ...]
+    values: tuple[Any, ...] | dict[str, tuple[Any, ...]]
+    rows: tuple[str, ...] = ()
+    axis: Literal["value", "rollouts"] = "value"
     seeds: int = Field(default=3, ge=1)
     first_seed: int = FIRST_SEED
     split: Literal["dev", "test"] = "test"
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Sweep:
+        if isinstance(self.values, dict) == bool(self.rows):
+            raise ValueError('"rows" goes with one list of values for all of them, and only so')
+        return self
+
+    def by_row(self) -> Mapping[str, tuple[Any, ...]]:
+        """The values of each row."""
+        if isinstance(self.values, dict):
+            return self.values
+        return dict.fromkeys(self.rows, self.values)
 
 
 def base_folder(row: Row, bases: Path) -> Path:
@@ -141,10 +157,10 @@ def swept(rows: Mapping[str, Row], sweeps: Mapping[str, Sweep]) -> dict[str, Row
     """The rows that the sweeps add, by name."""
     found: dict[str, Row] = {}
     for key, sweep in sweeps.items():
-        for name in sweep.rows:
+        for name, values in sweep.by_row().items():
             if name not in rows:
                 raise ConfigError(f'{SWEEPS}: {key}: no row "{name}"{nearest(name, rows)}')
-            for value in sweep.values:
+            for value in values:
                 options = copy.deepcopy(rows[name].model_dump(exclude_unset=True))
                 options["apart"] = ()
                 for same in ("seeds", "first_seed", "split"):
@@ -160,7 +176,7 @@ def own(rows: Mapping[str, Row], sweeps: Mapping[str, Sweep]) -> dict[str, str]:
     """The value that a swept row has by itself, by "ROW@NAME"; left out where none is set."""
     found = {}
     for key, sweep in sweeps.items():
-        for name in sweep.rows:
+        for name in sweep.by_row():
             value: Any = rows[name].model_dump()
             if rows[name].method == "grpo":
                 value["recipe"] = grpo_recipe(rows[name], {}, name)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean, harmonic_mean
+from typing import Protocol
 
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.study import HOME, Split, Study
-from safegrpo.microcosm.study.tables import cell, column, table
+from safegrpo.microcosm.study.tables import cell, column, points, table
 from safegrpo.report.tables import code, in_cell
 
 SHOWN = (
     *("safety", "compositional_safety", "twin_accuracy", "over_refusal", "usefulness"),
     "vqa_accuracy",
 )
+OURS = "ours"
 DRAWN = ("safety", "twin_accuracy", "over_refusal", "usefulness")
 
 RATES = ("learning_rate", "sft_learning_rate")
@@ -26,75 +28,120 @@ ALIKE = 0.005
 Line = list[tuple[float, float, float, float]]
 """x, mean, low, high; the last three in percent"""
 
+ROLLOUTS = "rollouts"
+
+
+class ShownSweep(Protocol):
+    """What a page needs to know of a sweep: its title, and what its plot has across."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def axis(self) -> str: ...
+
 
 @dataclass(frozen=True)
-class Sweep:
+class Swept:
     """A row at several values of a setting: (value, the name of the row that has it), in order.
 
-    `split` is the held-out set that all of them were asked, `own` the value that the row itself
-    has, None where that is not known.
+    `own` is the value that the row itself has, None where that is not known.
     """
 
     row: str
-    key: str
     points: tuple[tuple[str, str], ...]
-    split: Split
     own: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The rows that one setting was varied in; `split` is the held-out set that all were asked."""
+
+    key: str
+    split: Split
+    rows: tuple[Swept, ...]
 
 
 def sweeps(study: Study, own: Mapping[str, str]) -> list[Sweep]:
     """The sweeps among the results, by the names of rows: `ROW@KEY=VALUE`.
 
-    `own` holds the value that the row itself has, by `ROW@KEY`: where it is known, and the row was
+    `own` holds the value that a row itself has, by `ROW@KEY`: where it is known, and the row was
     asked the same items, the row is a point as well.
     """
-    found: dict[tuple[str, str, Split], dict[str, str]] = {}
+    found: dict[tuple[str, Split], dict[str, dict[str, str]]] = {}
     for name, runs in study.results.items():
         row, marked, setting = name.partition("@")
         key, _, value = setting.partition("=")
         if marked:
             for of in {result.split for result in runs.values()}:
-                found.setdefault((row, key, of), {})[value] = name
+                found.setdefault((key, of), {}).setdefault(row, {})[value] = name
+    order = {row: place for place, (row, _) in enumerate(study.rows)}
     made = []
-    for (row, key, split), points in sorted(found.items()):
-        itself = own.get(f"{row}@{key}")
-        if itself is not None and study.of(row, split):
-            points.setdefault(itself, row)
-        ordered = sorted(points.items(), key=lambda point: _rank(point[0]))
-        made.append(Sweep(row, key, tuple(ordered), split, itself))
+    for (key, split), by_row in sorted(found.items()):
+        rows = []
+        for row in sorted(by_row, key=lambda row: (order.get(row, len(order)), row)):
+            named, itself = by_row[row], own.get(f"{row}@{key}")
+            if itself is not None and study.of(row, split):
+                named.setdefault(itself, row)
+            ordered = sorted(named.items(), key=lambda point: _rank(point[0]))
+            rows.append(Swept(row, tuple(ordered), itself))
+        made.append(Sweep(key, split, tuple(rows)))
     return made
 
 
-def curve_table(study: Study, sweep: Sweep) -> str:
-    """A line for each value, every row in its home mode."""
+def sweep_table(study: Study, sweep: Sweep, axis: str = "") -> str:
+    """A line for each row and value, every row in its home mode; with `axis` of `ROLLOUTS` also how
+    many were sampled in training."""
     lines = []
-    for value, name in sweep.points:
-        cells = [cell(study.estimate(name, m, HOME, split=sweep.split)) for m in SHOWN]
-        seeds = str(len(study.of(name, sweep.split)))
-        lines.append([in_cell(value), *cells, seeds])
-    return table([in_cell(sweep.key), *map(column, SHOWN), "seeds"], lines)
+    for swept in sweep.rows:
+        for value, name in swept.points:
+            cells = [cell(study.estimate(name, m, HOME, split=sweep.split)) for m in SHOWN]
+            took = [f"{_rollouts(study, name, sweep.split):,.0f}"] if axis == ROLLOUTS else []
+            seeds = str(len(study.of(name, sweep.split)))
+            lines.append([code(swept.row), in_cell(value), *took, *cells, seeds])
+    took = [ROLLOUTS] if axis == ROLLOUTS else []
+    return table(["row", in_cell(sweep.key), *took, *map(column, SHOWN), "seeds"], lines)
 
 
-def chosen_text(study: Study, sweep: Sweep) -> str:
-    """By what a swept learning rate is chosen, and which one that is, as far as it was run; empty
-    for what was not swept to choose anything."""
-    if sweep.key not in RATES or sweep.split != "dev":
-        return ""
+def against_table(study: Study, sweep: Sweep) -> str:
+    """Ours against each other row at the values that both have; empty if there are none."""
+    by_row = {swept.row: dict(swept.points) for swept in sweep.rows}
+    ours = by_row.pop(OURS, {}) if sweep.split == "test" else {}
+    lines = []
+    for row, others in by_row.items():
+        for value in (value for value in ours if value in others):
+            found = [study.compared(others[value], ours[value], metric) for metric in SHOWN]
+            known = [one for one in found if one is not None]
+            if known:
+                cells = ["–" if one is None else points(one) for one in found]
+                lines.append([code(row), in_cell(value), *cells, str(known[0].n_seeds)])
+    head = ["against", in_cell(sweep.key), *map(column, SHOWN), "seeds"]
+    return table(head, lines) if lines else ""
+
+
+def chosen_lines(study: Study, sweep: Sweep) -> Iterator[str]:
+    """By what a swept learning rate is chosen, and which one that is, as far as it was run, for
+    each row; nothing for what was not swept to choose anything."""
+    if sweep.key in RATES and sweep.split == "dev":
+        for swept in sweep.rows:
+            said = _chosen(study, swept, sweep.split)
+            if said:
+                yield f"- {code(swept.row)}: {said}"
+
+
+def _chosen(study: Study, swept: Swept, split: Split) -> str:
     worth = {
         value: harmonic_mean(parts)
-        for value, name in sweep.points
-        if (parts := _worth(study, name, sweep.split))
+        for value, name in swept.points
+        if (parts := _worth(study, name, split))
     }
     if not worth:
         return ""
     highest = max(worth.values())
     best = max((v for v in worth if worth[v] >= highest - ALIKE), key=_rank)
-    said = f"Chosen: {code(best)}, at {100 * worth[best]:.1f}"
-    if sweep.own is None:
-        return f"{said}."
-    if _rank(best)[0] == _rank(sweep.own)[0]:  # the same number, however it is written
-        return f"{said}: the row's own."
-    return f"{said}; the row's own is {code(sweep.own)}."
+    said = f"{code(best)}, at {100 * worth[best]:.1f}"
+    if swept.own is None or _rank(best)[0] == _rank(swept.own)[0]:  # however it is written
+        return said
+    return f"{said}; the row's own is {code(swept.own)}"
 
 
 def _worth(study: Study, name: str, split: Split) -> list[float]:
@@ -105,34 +152,43 @@ def _worth(study: Study, name: str, split: Split) -> list[float]:
     return means if len(means) == len(CHOSEN_BY) else []
 
 
-def sweep_lines(study: Study, sweep: Sweep) -> dict[str, Line]:
-    """A line for each metric worth drawing, over the values that are numbers; none for fewer than
-    two of them."""
-    placed = [(x, name) for value, name in sweep.points if (x := _number(value)) is not None]
-    lines: dict[str, Line] = {}
-    for metric in DRAWN if len(placed) > 1 else ():
-        for x, name in placed:
-            found = study.estimate(name, metric, HOME, split=sweep.split)
-            if found is not None:
-                mean, low, high = (100 * part for part in found)
-                lines.setdefault(METRICS[metric].title, []).append((x, mean, low, high))
-    return lines
+def sweep_charts(study: Study, sweep: Sweep, axis: str = "") -> dict[str, dict[str, Line]]:
+    """For each metric worth drawing a line for every row, over the values that are numbers, or over
+    the rollouts that they came to; without a row that has fewer than two of them."""
+    charts: dict[str, dict[str, Line]] = {}
+    for swept in sweep.rows:
+        placed = [
+            (x, name)
+            for value, name in swept.points
+            if (x := _rollouts(study, name, sweep.split) if axis == ROLLOUTS else _number(value))
+            is not None
+        ]
+        for metric in DRAWN if len(placed) > 1 else ():
+            for x, name in placed:
+                found = study.estimate(name, metric, HOME, split=sweep.split)
+                if found is not None:
+                    mean, low, high = (100 * part for part in found)
+                    lines = charts.setdefault(METRICS[metric].title, {})
+                    lines.setdefault(swept.row, []).append((x, mean, low, high))
+    return charts
 
 
-def step_lines(study: Study, metric: str) -> dict[str, Line]:
-    """A line for each row that was measured while it was trained, over the steps.
+def step_charts(study: Study) -> dict[str, dict[str, Line]]:
+    """For each metric worth drawing a line for every row that was measured while it was trained,
+    over the steps.
 
     The mean of its seeds, and from the lowest of them to the highest: only rates are logged.
     """
-    lines: dict[str, Line] = {}
-    for row, title in study.rows:
-        by_step: dict[float, list[float]] = {}
-        for step, value in _logged(study, row, f"eval/{study.home(row)}/{metric}"):
-            by_step.setdefault(step, []).append(100 * value)
-        if len(by_step) > 1:
-            ordered = sorted(by_step.items())
-            lines[title] = [(step, fmean(v), min(v), max(v)) for step, v in ordered]
-    return lines
+    charts: dict[str, dict[str, Line]] = {}
+    for metric in DRAWN:
+        for row, _ in study.rows:
+            by_step: dict[float, list[float]] = {}
+            for step, value in _logged(study, row, f"eval/{study.home(row)}/{metric}"):
+                by_step.setdefault(step, []).append(100 * value)
+            if len(by_step) > 1:
+                line = [(step, fmean(v), min(v), max(v)) for step, v in sorted(by_step.items())]
+                charts.setdefault(METRICS[metric].title, {})[row] = line
+    return charts
 
 
 def _logged(study: Study, row: str, key: str) -> Iterator[tuple[float, float]]:
@@ -143,10 +199,16 @@ def _logged(study: Study, row: str, key: str) -> Iterator[tuple[float, float]]:
                 yield step, value
 
 
-def is_wide(lines: Mapping[str, Sequence[tuple[float, float, float, float]]]) -> bool:
+def is_wide(charts: Mapping[str, Mapping[str, Line]]) -> bool:
     """Whether the values of x span so much that they are better drawn on a logarithmic axis."""
-    values = [point[0] for line in lines.values() for point in line]
+    values = [x for lines in charts.values() for line in lines.values() for x, *_ in line]
     return min(values) > 0 and max(values) / min(values) >= 10
+
+
+def _rollouts(study: Study, name: str, split: Split) -> float | None:
+    """How many rollouts training sampled, on average; None for what was not trained."""
+    trained = [run.training for run in study.of(name, split).values() if run.training is not None]
+    return fmean(one.rollouts for one in trained) if trained else None
 
 
 def _number(value: str) -> float | None:

@@ -88,15 +88,22 @@ APART = """\
 Rows whose training never showed it, and rows trained on everything. The base model has seen it \
 in its warm start.
 """
+SWEEPS = """\
+Every row as it was made to be asked. The value that a row has by itself is among them where the \
+row was asked the same items.
+"""
+AGAINST = """\
+Ours minus the other row at the same value, in points, paired by seed and item.
+"""
 RATES = f"""\
 A row has the learning rate with the highest harmonic mean of safety, 1 - over-refusal, \
 usefulness and general VQA on development items: the plain mean is high for a model that has \
 learned nothing. Of rates within {100 * ALIKE:g} points of the best, which a seed or two cannot \
-tell apart, it has the largest: that gets there sooner.
+tell apart, it has the largest: that gets there sooner. As far as they were run, that is:
 """
 STEPS = """\
 Measured while training, on a quarter of the development items, with the guide: the mean of the \
-seeds, and from the lowest to the highest.
+seeds, and from the lowest to the highest. The size of a step is a row's own.
 """
 COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
