@@ -14,7 +14,13 @@ from safegrpo.errors import DataError
 from safegrpo.microcosm.study.clusters import combinations
 from safegrpo.microcosm.study.compared import BOTH, ONCE, comparison_table, verdict
 from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table
-from safegrpo.microcosm.study.hypothesis import carried_table, hypothesis_table, reached
+from safegrpo.microcosm.study.hypothesis import (
+    carried,
+    carried_table,
+    hypothesis,
+    hypothesis_table,
+    reached,
+)
 from safegrpo.microcosm.study.page import render
 from safegrpo.microcosm.study.pattern import TESTED, Check, claims, decide, pattern
 from safegrpo.microcosm.study.results import Result, read_results, write_result
@@ -226,7 +232,7 @@ def published(folder: Path, seeds: int) -> Study:
 
 
 def test_the_hypothesis_is_told_part_by_part(tmp_path: Path) -> None:
-    found = lines(hypothesis_table(published(tmp_path, 10)))
+    found = lines(hypothesis_table(hypothesis(published(tmp_path, 10))))
     assert {line[1] for line in found} == {"`ours`"}
     assert {(line[2], line[3]): line[-1] for line in found} == {
         ("with the guide", "compositional, better"): "not reached",
@@ -247,7 +253,7 @@ def test_short_rows_are_held_against_each_other(tmp_path: Path) -> None:
     write(tmp_path, "published-short", 5, {"guided": SFT})
     write(tmp_path, "ours-short", 5, {"guided": GOOD})
     study = Study(read_results(tmp_path), (), {})
-    assert [line[:3] for line in lines(hypothesis_table(study))] == 5 * [
+    assert [line[:3] for line in lines(hypothesis_table(hypothesis(study)))] == 5 * [
         ["`published-short`", "`ours-short`", "with the guide"]
     ]
 
@@ -256,7 +262,7 @@ def test_a_model_without_the_guide_is_held_against_itself_with_it(tmp_path: Path
     plain = GOOD | {"safety": 0.6, "usefulness": 1.0}
     write(tmp_path, "ours", 10, {"guided": GOOD | {"usefulness": 0.8}, "direct": plain})
     write(tmp_path, "rejection", 4, {"guided": GOOD, "direct": GOOD})
-    found = lines(carried_table(Study(read_results(tmp_path), (), {})))
+    found = lines(carried_table(carried(Study(read_results(tmp_path), (), {}))))
     verdicts = {(line[0], line[1]): line[-1] for line in found}
     assert verdicts["`ours`", "safety"] == "not shown"
     assert verdicts["`ours`", "usefulness"] == "shown"
@@ -266,7 +272,7 @@ def test_a_model_without_the_guide_is_held_against_itself_with_it(tmp_path: Path
 
 
 def test_the_hypothesis_needs_seeds(tmp_path: Path) -> None:
-    assert {line[-1] for line in lines(hypothesis_table(published(tmp_path, 4)))} == {
+    assert {line[-1] for line in lines(hypothesis_table(hypothesis(published(tmp_path, 4))))} == {
         "too few seeds"
     }
 
@@ -332,7 +338,7 @@ def test_the_page_has_what_there_is_and_says_what_is_not(folder: Path, tmp_path:
     assert {"plots/rows.svg", "plots/sweep-pairs-test.svg", "plots/steps.svg"} <= {*linked}
     titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert titles == [
-        *("The rows", "Every row as it was made to be asked"),
+        *("In short", "The rows", "Every row as it was made to be asked"),
         "Without the guide as with it?",
         *("Asked with the guide", "Asked plainly", "Compared"),
         *("The paper's claims", "Controls", "Harder items"),

@@ -75,7 +75,7 @@ def cost_table(cost: Cost) -> str:
     lines = []
     for recipe, runs in cost.recipes().items():
         reached = sum(run.reached for run in runs)
-        cells = [_spread(runs, amount) for amount in AMOUNTS]
+        cells = [spread(runs, amount) for amount in AMOUNTS]
         made = [_all({getattr(run, key) for run in runs}) for key in ("hash", "machine")]
         lines.append([in_cell(recipe), f"{reached} of {len(runs)}", *cells, *made])
     return table(["recipe", "reached", *AMOUNTS, "hash", "machine"], lines)
@@ -87,7 +87,7 @@ def ratio_table(cost: Cost) -> str:
     (name, own), *others = cost.recipes().items()
     lines = []
     for recipe, runs in others:
-        cells = [_ratio(runs, own, amount) for amount in AMOUNTS]
+        cells = [ratio(runs, own, amount) for amount in AMOUNTS]
         lines.append([in_cell(recipe), *cells])
     head = [f"times {in_cell(name)}", *AMOUNTS]
     return table(head, lines) if lines else ""
@@ -111,7 +111,8 @@ def _median(runs: Sequence[CostRun], amount: str) -> tuple[float, bool]:
     return median(values), bound
 
 
-def _spread(runs: Sequence[CostRun], amount: str) -> str:
+def spread(runs: Sequence[CostRun], amount: str) -> str:
+    """`384 (192–960)`, the median and the range; lower bounds are marked with ≥."""
     middle, bound = _median(runs, amount)
     ends = sorted((float(getattr(run, amount)), not run.reached) for run in runs)
     text = _bound(middle, bound)
@@ -123,7 +124,7 @@ def _bound(value: float, bound: bool) -> str:
     return f"{'≥ ' if bound else ''}{value:,.0f}"
 
 
-def _ratio(runs: Sequence[CostRun], own: Sequence[CostRun], amount: str) -> str:
+def ratio(runs: Sequence[CostRun], own: Sequence[CostRun], amount: str) -> str:
     """`4.2 (3.1–6.0)`; ≥ where only `runs` are lower bounds, ≤ where only `own` are, else a dash
     for what is both, or was nothing."""
     (above, more), (below, less) = _median(runs, amount), _median(own, amount)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from safegrpo.evaluation.stats import holm
 from safegrpo.microcosm.study.compared import FAMILY, behind
 from safegrpo.microcosm.study.results import METRICS
@@ -30,39 +33,79 @@ LEVEL = 1 - P
 MODES = {"guided": "with the guide", "direct": "plainly"}
 
 
-def hypothesis_table(study: Study) -> str:
-    """A line for each part of the hypothesis, against each published row, asked in either mode.
+@dataclass(frozen=True)
+class Part:
+    """A part of the hypothesis, held against one published row in one mode; `p` is corrected, None
+    for what is only to be no worse."""
+
+    published: str
+    ours: str
+    mode: str
+    metric: str
+    found: Comparison
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """What became of it."""
+        return reached(self.found, self.metric, self.p)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What of a row's guided behavior, by one metric, is there without the guide."""
+
+    row: str
+    metric: str
+    found: Comparison
+
+    @property
+    def verdict(self) -> str:
+        """Shown if the 95 % interval stays within `NEAR` on the bad side."""
+        if not self.found.enough:
+            return "too few seeds"
+        near = no_worse(self.found, METRICS[self.metric].better, NEAR)
+        return "shown" if near else "not shown"
+
+
+def hypothesis(study: Study) -> list[Part]:
+    """Each part of the hypothesis, against each published row, asked in either mode, as far as
+    there are results.
 
     Better: p below `P` after Holm's correction over the four parts, and the interval beyond 0. No
-    worse: the interval within the margin. All intervals are of `LEVEL`. Empty if nothing can be
-    compared.
+    worse: the interval within the margin. All intervals are of `LEVEL`.
     """
-    lines = []
+    parts = []
     for row, ours, modes in PAIRS:
         for mode in modes:
             made = {
-                metric: study.compared(row, ours, metric, (mode, mode), LEVEL)
+                metric: found
                 for metric in (*BETTER, NO_WORSE)
+                if (found := study.compared(row, ours, metric, (mode, mode), LEVEL)) is not None
             }
-            tested = {m: one for m in BETTER if (one := made[m]) is not None}
-            corrected = holm([one.p for one in tested.values()])
-            p = dict(zip(tested, corrected, strict=True))
-            lines += [
-                [
-                    code(row),
-                    code(ours),
-                    MODES[mode],
-                    f"{METRICS[metric].title}, {'better' if metric in BETTER else 'no worse'}",
-                    percent(found.rate_a),
-                    percent(found.rate_b),
-                    points(found),
-                    p_value(p[metric]) if metric in p else "–",
-                    behind(found),
-                    reached(found, metric, p.get(metric)),
-                ]
-                for metric, found in made.items()
-                if found is not None
-            ]
+            tested = [metric for metric in made if metric in BETTER]
+            p = dict(zip(tested, holm([made[metric].p for metric in tested]), strict=True))
+            parts += [Part(row, ours, mode, m, found, p.get(m)) for m, found in made.items()]
+    return parts
+
+
+def hypothesis_table(parts: Sequence[Part]) -> str:
+    """A line for each part; empty if there are none."""
+    lines = [
+        [
+            code(part.published),
+            code(part.ours),
+            MODES[part.mode],
+            f"{METRICS[part.metric].title}, {'no worse' if part.p is None else 'better'}",
+            percent(part.found.rate_a),
+            percent(part.found.rate_b),
+            points(part.found),
+            "–" if part.p is None else p_value(part.p),
+            behind(part.found),
+            part.verdict,
+        ]
+        for part in parts
+    ]
     head = [
         *("against", "ours", "asked", "part", "published", "ours", "difference, points"),
         *("p (Holm)", "seeds / units / combinations", "verdict"),
@@ -70,30 +113,30 @@ def hypothesis_table(study: Study) -> str:
     return table(head, lines) if lines else ""
 
 
-def carried_table(study: Study) -> str:
-    """What of a row's guided behavior is there without the guide, a line for each metric.
+def carried(study: Study) -> list[Carried]:
+    """Rows that learn to do without the guide, asked with it and plainly, metric by metric."""
+    return [
+        Carried(row, metric, found)
+        for row in CARRIED
+        for metric in FAMILY
+        if (found := study.compared(row, row, metric, ("guided", "direct"))) is not None
+    ]
 
-    Shown if the 95 % interval stays within `NEAR` on the bad side. Empty if nothing was asked both
-    ways.
-    """
-    lines = []
-    for row in CARRIED:
-        for metric in FAMILY:
-            found = study.compared(row, row, metric, ("guided", "direct"))
-            if found is None:
-                continue
-            near = no_worse(found, METRICS[metric].better, NEAR)
-            lines.append(
-                [
-                    code(row),
-                    METRICS[metric].title,
-                    percent(found.rate_a),
-                    percent(found.rate_b),
-                    points(found),
-                    behind(found),
-                    ("shown" if near else "not shown") if found.enough else "too few seeds",
-                ]
-            )
+
+def carried_table(made: Sequence[Carried]) -> str:
+    """A line for each row and metric; empty if nothing was asked both ways."""
+    lines = [
+        [
+            code(one.row),
+            METRICS[one.metric].title,
+            percent(one.found.rate_a),
+            percent(one.found.rate_b),
+            points(one.found),
+            behind(one.found),
+            one.verdict,
+        ]
+        for one in made
+    ]
     head = [
         *("row", "metric", "with the guide", "plainly", "difference, points"),
         *("seeds / units / combinations", f"within {100 * NEAR:g} points"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from safegrpo.data.jsonl import write_text_atomic
@@ -11,11 +11,19 @@ from safegrpo.microcosm.study import plots as draw
 from safegrpo.microcosm.study import words
 from safegrpo.microcosm.study.clusters import APART
 from safegrpo.microcosm.study.compared import comparisons
-from safegrpo.microcosm.study.cost import cost_table, ratio_table, read_cost, target_text
-from safegrpo.microcosm.study.hypothesis import carried_table, hypothesis_table
-from safegrpo.microcosm.study.pattern import pattern
+from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table, read_cost, target_text
+from safegrpo.microcosm.study.hypothesis import (
+    Carried,
+    Part,
+    carried,
+    carried_table,
+    hypothesis,
+    hypothesis_table,
+)
+from safegrpo.microcosm.study.pattern import Finding, pattern
 from safegrpo.microcosm.study.results import COST_FILE, METRICS, Result, read_results
 from safegrpo.microcosm.study.study import HOME, Study
+from safegrpo.microcosm.study.summary import summary
 from safegrpo.microcosm.study.sweeps import (
     ROLLOUTS,
     ShownSweep,
@@ -65,11 +73,15 @@ def render(
     study = Study(read_results(results_folder), titles, homes)
     page = _Page(study, out.parent, plots)
     text = words.HEAD.format(folder=page.link(results_folder))
-    parts = [text, *page.waiting(hashes or {}), *page.about(rows)]
-    parts += [*page.home(), *page.hypothesis(), *page.modes()]
-    parts += [*page.comparisons(), *page.claims(), *page.controls(), *page.slices()]
+    asked, without, findings = hypothesis(study), carried(study), pattern(study)
+    cost = read_cost(results_folder / COST_FILE)
+    short = list(summary(asked, without, cost, findings))
+    parts = [text, *page.waiting(hashes or {})]
+    parts += ["## In short\n", "\n".join(short) + "\n"] if short else []
+    parts += [*page.about(rows), *page.home(), *_hypothesis(asked, without), *page.modes()]
+    parts += [*page.comparisons(), *_claims(findings), *page.controls(), *page.slices()]
     parts += [*page.sweeps(own or {}, shown_sweeps or {}), *page.steps()]
-    parts += [*_cost(results_folder / COST_FILE), *page.made()]
+    parts += [*_cost(cost), *page.made()]
     write_text_atomic(out, "\n".join(parts))
 
 
@@ -124,19 +136,6 @@ class _Page:
             yield shown
             yield self._bars()
 
-    def hypothesis(self) -> Iterator[str]:
-        """What the study was made to find out."""
-        shown = hypothesis_table(self.study)
-        if shown:
-            yield "## Ours against SafeGRPO as published\n"
-            yield words.HYPOTHESIS
-            yield shown
-        carried = carried_table(self.study)
-        if carried:
-            yield "## Without the guide as with it?\n"
-            yield words.CARRIED
-            yield carried
-
     def modes(self) -> Iterator[str]:
         """The same rows, all asked in one mode."""
         titles = {"guided": "## Asked with the guide", "direct": "## Asked plainly"}
@@ -161,16 +160,6 @@ class _Page:
             yield "## Compared\n"
             yield words.COMPARED
             yield from shown
-
-    def claims(self) -> Iterator[str]:
-        """The paper's claims, and what became of them."""
-        findings = pattern(self.study)
-        if findings:
-            yield "## The paper's claims\n"
-            yield words.PATTERN
-            for found in findings:
-                said = "\n".join(f"  - {sentence}" for sentence in found.sentences)
-                yield f"- {found.claim} **{found.verdict.capitalize()}.**\n{said}\n"
 
     def controls(self) -> Iterator[str]:
         """Blank pictures and forced tags."""
@@ -257,8 +246,27 @@ class _Page:
         yield table(["row", "seeds", "hash", "command", "versions", "machine"], lines)
 
 
-def _cost(path: Path) -> Iterator[str]:
-    cost = read_cost(path)
+def _hypothesis(parts: Sequence[Part], without: Sequence[Carried]) -> Iterator[str]:
+    if parts:
+        yield "## Ours against SafeGRPO as published\n"
+        yield words.HYPOTHESIS
+        yield hypothesis_table(parts)
+    if without:
+        yield "## Without the guide as with it?\n"
+        yield words.CARRIED
+        yield carried_table(without)
+
+
+def _claims(findings: Sequence[Finding]) -> Iterator[str]:
+    if findings:
+        yield "## The paper's claims\n"
+        yield words.PATTERN
+    for found in findings:
+        said = "\n".join(f"  - {sentence}" for sentence in found.sentences)
+        yield f"- {found.claim} **{found.verdict.capitalize()}.**\n{said}\n"
+
+
+def _cost(cost: Cost | None) -> Iterator[str]:
     if cost is None or not cost.runs:
         return
     yield "## Cost to the target\n"
