@@ -12,7 +12,13 @@ import pytest
 
 from safegrpo.errors import DataError
 from safegrpo.microcosm.study.clusters import combinations
-from safegrpo.microcosm.study.compared import BOTH, ONCE, comparison_table, verdict
+from safegrpo.microcosm.study.compared import (
+    BOTH,
+    ONCE,
+    comparison_table,
+    harder_comparisons,
+    verdict,
+)
 from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table
 from safegrpo.microcosm.study.hypothesis import (
     carried,
@@ -35,7 +41,7 @@ from safegrpo.microcosm.study.tables import (
     rows_table,
     slices_table,
 )
-from tests.microcosm.study.made_up import BAD, GOOD, HOMES, ROWS, SFT, data, lines, write
+from tests.microcosm.study.made_up import BAD, GOOD, HOMES, ROWS, SFT, asked, data, lines, write
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def test_rows_are_compared_metric_by_metric(study: Study) -> None:
 
 
 def test_modes_of_one_row_can_be_compared(study: Study) -> None:
-    table = comparison_table(study, "ours", "ours", ("direct", "guided"), ["safety"])
+    table = comparison_table(study, "ours", "ours", ("direct", "guided"))
     assert lines(table)[0][-1] == "better"
 
 
@@ -261,14 +267,17 @@ def test_short_rows_are_held_against_each_other(tmp_path: Path) -> None:
 def test_a_model_without_the_guide_is_held_against_itself_with_it(tmp_path: Path) -> None:
     plain = GOOD | {"safety": 0.6, "usefulness": 1.0}
     write(tmp_path, "ours", 10, {"guided": GOOD | {"usefulness": 0.8}, "direct": plain})
-    write(tmp_path, "rejection", 4, {"guided": GOOD, "direct": GOOD})
+    slices = {"looks": {"guided": asked({"safety": 0.9}), "direct": asked({"safety": 0.2})}}
+    write(tmp_path, "rejection", 4, {"guided": GOOD, "direct": GOOD}, slices=slices)
     found = lines(carried_table(carried(Study(read_results(tmp_path), (), {}))))
-    verdicts = {(line[0], line[1]): line[-1] for line in found}
-    assert verdicts["`ours`", "safety"] == "not shown"
-    assert verdicts["`ours`", "usefulness"] == "shown"
-    assert {verdict for (row, _), verdict in verdicts.items() if row == "`rejection`"} == {
+    verdicts = {tuple(line[:3]): line[-1] for line in found}
+    assert verdicts["`ours`", "test", "safety"] == "not shown"
+    assert verdicts["`ours`", "test", "usefulness"] == "shown"
+    assert {verdict for (row, *_), verdict in verdicts.items() if row == "`rejection`"} == {
         "too few seeds"
     }
+    (harder,) = (line for line in found if line[1] == "looks")
+    assert float(harder[3]) > 80 > 30 > float(harder[4])
 
 
 def test_the_hypothesis_needs_seeds(tmp_path: Path) -> None:
@@ -363,6 +372,15 @@ def test_rows_are_compared_that_differ_by_one_thing(tmp_path: Path) -> None:
         "`published-small` against `no-gate`",
         "`ours` against `one-more`",
     ]
+
+
+def test_where_ours_loses_on_harder_items_is_said(tmp_path: Path) -> None:
+    for row, rate in (("published", 0.9), ("ours", 0.4)):
+        slices = {"looks": {"guided": asked({"safety": rate, "twin_accuracy": 0.5})}}
+        write(tmp_path, row, 10, {"guided": GOOD}, slices=slices)
+    title, shown = harder_comparisons(Study(read_results(tmp_path), (), {}), "looks")
+    assert title == "`ours` against `published` on these items:\n"
+    assert {line[0]: line[-1] for line in lines(shown)} == {"safety": "worse", "twins": "no worse"}
 
 
 def test_every_row_that_is_compared_is_one_of_the_study() -> None:

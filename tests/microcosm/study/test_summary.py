@@ -19,9 +19,10 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
         Part("published-short", "ours-short", "guided", "safety", found(0, 0, 0, 0), None),
     ]
     carried = [
-        Carried("ours", "safety", found(0.9, 0.9, -0.01, 0.01)),
-        Carried("ours", "over_refusal", found(0.0, 0.0, -0.03, 0.03)),
-        Carried("rejection", "safety", found(0.9, 0.1, -0.9, -0.7)),
+        Carried("ours", "test", "safety", found(0.9, 0.9, -0.01, 0.01)),
+        Carried("ours", "test", "over_refusal", found(0.0, 0.0, -0.03, 0.03)),
+        Carried("ours", "looks", "safety", found(0.9, 0.5, -0.5, -0.3)),
+        Carried("rejection", "test", "safety", found(0.9, 0.1, -0.9, -0.7)),
     ]
     one = {"reached": True, "tokens": 1.0, "step": 1.0}
     runs = [
@@ -34,7 +35,10 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
     assert "twins 90.0 against 90.0, better: not reached" in guided
     assert "safety 91.0 against 90.0, no worse: reached" in guided
     assert direct.startswith("- Asked plainly") and "better: reached" in direct
-    assert without.endswith("shown for safety; not shown for over-refusal.")
+    assert without.endswith(
+        "Test items: shown for safety; not shown for over-refusal. Looks items: not shown for "
+        "safety."
+    )
     assert "384 rollouts and 4 seconds" in costs and "other 10 times" in costs
     assert paper.endswith("holds: 2, unclear: 1.")
 

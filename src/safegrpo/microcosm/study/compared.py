@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 from safegrpo.evaluation.stats import holm
@@ -64,14 +64,26 @@ def comparisons(study: Study) -> Iterator[str]:
             yield shown
 
 
-def comparison_table(
-    study: Study, a: str, b: str, modes: Modes = HOMES, family: Sequence[str] = FAMILY
-) -> str:
-    """Row `b` against row `a` by every metric of `family`, p corrected over these lines.
+HARDER = (("published", "ours"), ("ours-no-internalise", "ours"))
+"""(row a, row b): compared on harder items too."""
+
+
+def harder_comparisons(study: Study, place: str) -> Iterator[str]:
+    """A titled table for each pair of `HARDER` that was asked the items of a slice."""
+    for a, b in HARDER:
+        shown = comparison_table(study, a, b, place=place)
+        if shown:
+            yield f"{code(b)} against {code(a)} on these items:\n"
+            yield shown
+
+
+def comparison_table(study: Study, a: str, b: str, modes: Modes = HOMES, place: str = "") -> str:
+    """Row `b` against row `a` by every metric of `FAMILY`, p corrected over these lines; `place`
+    may be a slice.
 
     Empty if no metric can be compared.
     """
-    made = {metric: study.compared(a, b, metric, modes) for metric in family}
+    made = {metric: study.compared(a, b, metric, modes, place=place) for metric in FAMILY}
     found = {metric: one for metric, one in made.items() if one is not None}
     adjusted = holm([one.p for one in found.values()])
     lines = [

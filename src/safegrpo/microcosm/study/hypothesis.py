@@ -26,6 +26,8 @@ BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
 CARRIED = ("ours", "ours-answer", "published-internalised", "rejection")
 """Rows that learn to do without the guide."""
+HARDER = ("paraphrases", "looks")
+"""Slices on which they are held against themselves as well."""
 NEAR = 0.02
 
 P = 0.01
@@ -53,9 +55,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Carried:
-    """What of a row's guided behavior, by one metric, is there without the guide."""
+    """What of a row's guided behavior, by one metric on some items, is there without the guide."""
 
     row: str
+    items: str
     metric: str
     found: Comparison
 
@@ -114,12 +117,15 @@ def hypothesis_table(parts: Sequence[Part]) -> str:
 
 
 def carried(study: Study) -> list[Carried]:
-    """Rows that learn to do without the guide, asked with it and plainly, metric by metric."""
+    """Rows that learn to do without the guide, asked with it and plainly: the test items and
+    `HARDER` ones, metric by metric."""
+    both = ("guided", "direct")
     return [
-        Carried(row, metric, found)
+        Carried(row, place or "test", metric, found)
         for row in CARRIED
+        for place in ("", *HARDER)
         for metric in FAMILY
-        if (found := study.compared(row, row, metric, ("guided", "direct"))) is not None
+        if (found := study.compared(row, row, metric, both, place=place)) is not None
     ]
 
 
@@ -128,6 +134,7 @@ def carried_table(made: Sequence[Carried]) -> str:
     lines = [
         [
             code(one.row),
+            one.items,
             METRICS[one.metric].title,
             percent(one.found.rate_a),
             percent(one.found.rate_b),
@@ -138,7 +145,7 @@ def carried_table(made: Sequence[Carried]) -> str:
         for one in made
     ]
     head = [
-        *("row", "metric", "with the guide", "plainly", "difference, points"),
+        *("row", "items", "metric", "with the guide", "plainly", "difference, points"),
         *("seeds / units / combinations", f"within {100 * NEAR:g} points"),
     ]
     return table(head, lines) if lines else ""

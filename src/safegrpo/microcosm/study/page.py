@@ -10,7 +10,7 @@ from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.microcosm.study import plots as draw
 from safegrpo.microcosm.study import words
 from safegrpo.microcosm.study.clusters import APART
-from safegrpo.microcosm.study.compared import comparisons
+from safegrpo.microcosm.study.compared import comparisons, harder_comparisons
 from safegrpo.microcosm.study.cost import Cost, cost_table, ratio_table, read_cost, target_text
 from safegrpo.microcosm.study.hypothesis import (
     Carried,
@@ -186,6 +186,7 @@ class _Page:
                 if name in APART:
                     yield words.APART
                 yield text
+                yield from harder_comparisons(self.study, name)
 
     def sweeps(self, own: Mapping[str, str], shown: Mapping[str, ShownSweep]) -> Iterator[str]:
         """Tables and a plot for each setting that was varied, in the order of `shown`."""

@@ -82,9 +82,12 @@ class Study:
         metric: str,
         modes: tuple[str, str] = (HOME, HOME),
         level: float = 0.95,
+        place: str = "",
     ) -> Comparison | None:
         """Row b against row a by one metric; None if they share no seed or lack the metric."""
-        first, second = self.runs(a, metric, modes[0]), self.runs(b, metric, modes[1])
+        first, second = (
+            self.runs(row, metric, mode, place) for row, mode in zip((a, b), modes, strict=True)
+        )
         trained_a, trained_b = (any(r.trained for r in self.of(row).values()) for row in (a, b))
         if trained_a and trained_b:
             # A trained row of which there is but one run so far does not stand for its seeds.
@@ -93,5 +96,5 @@ class Study:
             second = {seed: second[seed] for seed in shared}
         if not first or not second:
             return None
-        clusters = self.clusters(metric, first)
+        clusters = self.clusters(metric, first, place)
         return compare(first, second, clusters, seeded=trained_a or trained_b, level=level)

@@ -55,13 +55,16 @@ def _against(mode: str, parts: Sequence[Part]) -> str:
 
 
 def _without_guide(carried: Sequence[Carried]) -> str:
-    by_verdict: dict[str, list[str]] = {}
-    for one in carried:
-        by_verdict.setdefault(one.verdict, []).append(METRICS[one.metric].title)
-    said = "; ".join(f"{verdict} for {', '.join(names)}" for verdict, names in by_verdict.items())
+    said = []
+    for items, of_items in groupby(carried, key=lambda one: one.items):
+        by_verdict: dict[str, list[str]] = {}
+        for one in of_items:
+            by_verdict.setdefault(one.verdict, []).append(METRICS[one.metric].title)
+        told = (f"{verdict} for {', '.join(names)}" for verdict, names in by_verdict.items())
+        said.append(f"{in_cell(items)} items: {'; '.join(told)}")
     return (
         f"- [Without the guide as with it](#without-the-guide-as-with-it), {code(OURS)} to within "
-        f"{100 * NEAR:g} points: {said}."
+        f"{100 * NEAR:g} points. {'. '.join(one[0].upper() + one[1:] for one in said)}."
     )
 
 

@@ -47,9 +47,11 @@ the four, and the interval beyond 0. No worse: the interval stays within {100 * 
 Intervals here are {100 * LEVEL:g} %. Ten seeds are the fewest that can reach it.
 """
 CARRIED = f"""\
-The same model asked both ways, item by item. Within {100 * NEAR:g} points: the 95 % interval of \
-the difference ends before that on the bad side. Where next to nothing came out otherwise, as for \
-over-refusal, that takes more combinations than there are.
+The same model asked both ways, item by item: on the test items, on requests behind openers that \
+training never used (paraphrases), and on words in looks that it never showed. Within \
+{100 * NEAR:g} points: the 95 % interval of the difference ends before that on the bad side. Where \
+next to nothing came out otherwise, as for over-refusal, that takes more combinations than there \
+are.
 """
 COMPARED = f"""\
 Paired by seed and item. p is the larger of two sign-flip tests, over seeds and over \
