@@ -271,7 +271,7 @@ def test_a_model_without_the_guide_is_held_against_itself_with_it(tmp_path: Path
     write(tmp_path, "rejection", 4, {"guided": GOOD, "direct": GOOD}, slices=slices)
     found = lines(carried_table(carried(Study(read_results(tmp_path), (), {}))))
     verdicts = {tuple(line[:3]): line[-1] for line in found}
-    assert verdicts["`ours`", "test", "safety"] == "not shown"
+    assert verdicts["`ours`", "test", "safety"] == "lost"
     assert verdicts["`ours`", "test", "usefulness"] == "shown"
     assert {verdict for (row, *_), verdict in verdicts.items() if row == "`rejection`"} == {
         "too few seeds"
@@ -379,7 +379,7 @@ def test_where_ours_loses_on_harder_items_is_said(tmp_path: Path) -> None:
         slices = {"looks": {"guided": asked({"safety": rate, "twin_accuracy": 0.5})}}
         write(tmp_path, row, 10, {"guided": GOOD}, slices=slices)
     title, shown = harder_comparisons(Study(read_results(tmp_path), (), {}), "looks")
-    assert title == "`ours` against `published` on these items:\n"
+    assert title == "#### `ours` against `published`, looks\n"
     assert {line[0]: line[-1] for line in lines(shown)} == {"safety": "worse", "twins": "no worse"}
 
 

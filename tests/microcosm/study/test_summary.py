@@ -1,10 +1,17 @@
 """The first lines of the page: what was found, in short."""
 
+from pathlib import Path
+
 from safegrpo.microcosm.study.cost import Cost
 from safegrpo.microcosm.study.hypothesis import Carried, Part
 from safegrpo.microcosm.study.pattern import Finding
+from safegrpo.microcosm.study.results import read_results
 from safegrpo.microcosm.study.statistics import Comparison
+from safegrpo.microcosm.study.study import Study
 from safegrpo.microcosm.study.summary import summary
+from tests.microcosm.study.made_up import GOOD, asked, write
+
+EMPTY = Study({}, (), {})
 
 
 def found(a: float, b: float, low: float, high: float) -> Comparison:
@@ -28,22 +35,35 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
     runs = [
         {"recipe": "ours", "seed": 0, "rollouts": 384.0, "seconds": 4.0, **one},
         {"recipe": "other", "seed": 0, "rollouts": 4096.0, "seconds": 40.0, **one},
+        {"recipe": "ours: a variant", "seed": 0, "rollouts": 1.0, "seconds": 1.0, **one},
     ]
     cost = Cost.model_validate({"runs": runs, "target": {}, "command": "made up"})
-    claims = [Finding("one", "holds", ()), Finding("two", "holds", ()), Finding("3", "unclear", ())]
-    guided, direct, without, costs, paper = summary(parts, carried, cost, claims)
-    assert "twins 90.0 against 90.0, better: not reached" in guided
+    claims = [Finding("one", "holds", ()), Finding("`ours` too", "holds", ())]
+    claims.append(Finding("three", "unclear", ()))
+    guided, direct, missing, without, costs, paper = summary(EMPTY, parts, carried, cost, claims)
+    assert "better in 0 of 1: twins 90.0 against 90.0;" in guided
     assert "safety 91.0 against 90.0, no worse: reached" in guided
-    assert direct.startswith("- Asked plainly") and "better: reached" in direct
+    assert direct.startswith("- Asked plainly") and "better in 1 of 1: twins 90.0" in direct
+    assert "`published-internalised`" in missing and "not run yet" in missing
     assert without.endswith(
-        "Test items: shown for safety; not shown for over-refusal. Looks items: not shown for "
+        "Test items: shown for safety; unclear for over-refusal. Words in new looks: lost for "
         "safety."
     )
-    assert "384 rollouts and 4 seconds" in costs and "other 10 times" in costs
-    assert paper.endswith("holds: 2, unclear: 1.")
+    assert "384 rollouts and 4 seconds, medians of 1 seeds" in costs
+    assert "10 times that (other)" in costs and "variant" not in costs
+    assert paper.endswith("could be checked: 1 hold, 1 unclear.")  # ours is not the paper's
+
+
+def test_differences_on_harder_items_are_told(tmp_path: Path) -> None:
+    for row, rate in (("published", 0.9), ("ours", 0.4)):
+        slices = {"looks": {"guided": asked({"safety": rate, "twin_accuracy": 0.5})}}
+        write(tmp_path, row, 10, {"guided": GOOD}, slices=slices)
+    (said,) = summary(Study(read_results(tmp_path), (), {}), [], [], None, [])
+    assert "Words in new looks" in said and "safety -50" in said and "twins" not in said
+    assert said.endswith("of 2 metrics, not corrected.")
 
 
 def test_nothing_is_said_of_what_is_not_there() -> None:
     alone = Cost.model_validate({"runs": [], "target": {}, "command": "made up"})
-    assert list(summary([], [], alone, [])) == []
-    assert list(summary([], [], None, [])) == []
+    assert list(summary(EMPTY, [], [], alone, [])) == []
+    assert list(summary(EMPTY, [], [], None, [])) == []

@@ -8,7 +8,7 @@ from typing import Literal
 from safegrpo.evaluation.stats import holm
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.statistics import ALPHA, Comparison, no_worse
-from safegrpo.microcosm.study.study import HOME, Study
+from safegrpo.microcosm.study.study import HOME, OURS, Study
 from safegrpo.microcosm.study.tables import p_value, percent, points, table
 from safegrpo.report.tables import code
 
@@ -47,12 +47,16 @@ ONCE = (
 """(row a, row b): compared in their home modes."""
 
 
+SHORT = ("published-short", "published-small-short", "ours-short")
+"""Rows that are held against each other only (see hypothesis.py): they had less training."""
+
+
 def comparisons(study: Study) -> Iterator[str]:
     """A headed table for each pair of rows that both have results; a row that is in no pair is
     compared with ours."""
     pairs = [(a, b, why, modes) for a, b, why in BOTH for modes in (HOMES, PLAIN)]
     pairs += [(a, b, "", HOMES) for a, b in ONCE]
-    named = {row for a, b, *_ in pairs for row in (a, b)}
+    named = {row for a, b, *_ in pairs for row in (a, b)} | set(SHORT)
     pairs += [(row, "ours", "", HOMES) for row, _ in study.rows if row not in named]
     for a, b, why, modes in pairs:
         shown = comparison_table(study, a, b, modes)
@@ -64,16 +68,16 @@ def comparisons(study: Study) -> Iterator[str]:
             yield shown
 
 
-HARDER = (("published", "ours"), ("ours-no-internalise", "ours"))
+ON_HARDER = (("published", OURS), ("ours-no-internalise", OURS))
 """(row a, row b): compared on harder items too."""
 
 
 def harder_comparisons(study: Study, place: str) -> Iterator[str]:
-    """A titled table for each pair of `HARDER` that was asked the items of a slice."""
-    for a, b in HARDER:
+    """A headed table for each pair of `ON_HARDER` that was asked the items of a slice."""
+    for a, b in ON_HARDER:
         shown = comparison_table(study, a, b, place=place)
         if shown:
-            yield f"{code(b)} against {code(a)} on these items:\n"
+            yield f"#### {code(b)} against {code(a)}, {place}\n"
             yield shown
 
 
@@ -93,8 +97,8 @@ def comparison_table(study: Study, a: str, b: str, modes: Modes = HOMES, place: 
             percent(one.rate_b),
             points(one),
             p_value(p),
-            f"{one.h:+.2f}",
-            "–" if one.d_z is None else f"{one.d_z:+.2f}",
+            signed(one.h),
+            "–" if one.d_z is None else signed(one.d_z),
             behind(one),
             verdict(one, p, metric),
         ]
@@ -105,6 +109,11 @@ def comparison_table(study: Study, a: str, b: str, modes: Modes = HOMES, place: 
         *("h", "d_z", "seeds / units / combinations", "verdict"),
     ]
     return table(head, lines) if lines else ""
+
+
+def signed(value: float) -> str:
+    """With its sign and two digits, and never as -0.00."""
+    return f"{round(value, 2) or 0.0:+.2f}"
 
 
 def behind(found: Comparison) -> str:

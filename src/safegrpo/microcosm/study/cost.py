@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -49,7 +50,7 @@ class Cost(_Part):
     command: str
 
     def recipes(self) -> dict[str, list[CostRun]]:
-        """The runs by recipe, in the order in which recipes come up."""
+        """The runs by recipe, in the order in which recipes come up: ours is the first."""
         found: dict[str, list[CostRun]] = {}
         for run in self.runs:
             found.setdefault(run.recipe, []).append(run)
@@ -103,6 +104,12 @@ def _all(said: set[str]) -> str:
     return ", ".join(code(one) for one in sorted(said) if one) or "–"
 
 
+def median_ratio(runs: Sequence[CostRun], own: Sequence[CostRun], amount: str) -> float:
+    """The ratio of the medians, bounds or not; infinite if `own` took nothing."""
+    below = _median(own, amount)[0]
+    return _median(runs, amount)[0] / below if below else math.inf
+
+
 def _median(runs: Sequence[CostRun], amount: str) -> tuple[float, bool]:
     """The median, and whether it is but a lower bound: a run without end could lie higher."""
     values = [float(getattr(run, amount)) for run in runs]
@@ -121,7 +128,7 @@ def spread(runs: Sequence[CostRun], amount: str) -> str:
 
 
 def _bound(value: float, bound: bool) -> str:
-    return f"{'≥ ' if bound else ''}{value:,.0f}"
+    return f"{'≥ ' if bound else ''}{value:,.{0 if value >= 10 or value == int(value) else 1}f}"
 
 
 def ratio(runs: Sequence[CostRun], own: Sequence[CostRun], amount: str) -> str:

@@ -9,26 +9,29 @@ from safegrpo.evaluation.stats import holm
 from safegrpo.microcosm.study.compared import FAMILY, behind
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.statistics import Comparison, no_worse
-from safegrpo.microcosm.study.study import Study
+from safegrpo.microcosm.study.study import OURS, Study
 from safegrpo.microcosm.study.tables import p_value, percent, points, table
 from safegrpo.report.tables import code
 
 PAIRS = (
     ("published", "ours", ("guided", "direct")),
     ("published-twins", "ours", ("guided", "direct")),
+    ("published-internalised", "ours", ("direct",)),
     ("published-short", "ours-short", ("guided",)),
     ("published-small-short", "ours-short", ("guided",)),
 )
-"""(a published row, one of ours, asked how): as published, and the same recipe on our very pairs;
-then those with few rollouts, after which nothing is carried over to plain prompts."""
+"""(a published row, one of ours, asked how): as published, and the same recipe on our very pairs,
+also with what ours does after GRPO; then those with few rollouts and nothing after."""
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
-CARRIED = ("ours", "ours-answer", "published-internalised", "rejection")
+CARRIED = (OURS, "ours-answer", "published-internalised", "rejection")
 """Rows that learn to do without the guide."""
 HARDER = ("paraphrases", "looks")
 """Slices on which they are held against themselves as well."""
 NEAR = 0.02
+FEWEST = 10
+"""Combinations below which "near" says too little."""
 
 P = 0.01
 LEVEL = 1 - P
@@ -64,11 +67,16 @@ class Carried:
 
     @property
     def verdict(self) -> str:
-        """Shown if the 95 % interval stays within `NEAR` on the bad side."""
-        if not self.found.enough:
+        """Shown if the 95 % interval stays within `NEAR` on the bad side, lost if all of it lies
+        beyond."""
+        found, better = self.found, METRICS[self.metric].better
+        if not found.enough:
             return "too few seeds"
-        near = no_worse(self.found, METRICS[self.metric].better, NEAR)
-        return "shown" if near else "not shown"
+        if found.n_clusters < FEWEST:
+            return "too few combinations"
+        if found.high < -NEAR if better == "higher" else found.low > NEAR:
+            return "lost"
+        return "shown" if no_worse(found, better, NEAR) else "unclear"
 
 
 def hypothesis(study: Study) -> list[Part]:
@@ -153,7 +161,8 @@ def carried_table(made: Sequence[Carried]) -> str:
 
 def reached(found: Comparison, metric: str, p: float | None) -> str:
     """Whether a part of the hypothesis is reached; `p` is None for what is only to be no worse."""
-    if not found.enough:
+    fewest = len(BETTER) * 2 / 2**found.n_seeds  # no p after the correction is smaller
+    if not found.enough or (p is not None and fewest >= P):
         return "too few seeds"
     better = METRICS[metric].better
     if p is None:

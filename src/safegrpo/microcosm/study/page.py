@@ -75,10 +75,16 @@ def render(
     text = words.HEAD.format(folder=page.link(results_folder))
     asked, without, findings = hypothesis(study), carried(study), pattern(study)
     cost = read_cost(results_folder / COST_FILE)
-    short = list(summary(asked, without, cost, findings))
-    parts = [text, *page.waiting(hashes or {})]
+    short = list(summary(study, asked, without, cost, findings))
+    parts = [text]
     parts += ["## In short\n", "\n".join(short) + "\n"] if short else []
-    parts += [*page.about(rows), *page.home(), *_hypothesis(asked, without), *page.modes()]
+    parts += [
+        *page.waiting(hashes or {}),
+        *page.about(rows),
+        *page.home(),
+        *_hypothesis(asked, without),
+        *page.modes(),
+    ]
     parts += [*page.comparisons(), *_claims(findings), *page.controls(), *page.slices()]
     parts += [*page.sweeps(own or {}, shown_sweeps or {}), *page.steps()]
     parts += [*_cost(cost), *page.made()]
@@ -206,7 +212,7 @@ class _Page:
                 yield words.RATES
                 yield "\n".join(chosen) + "\n"
             yield sweep_table(self.study, sweep, axis)
-            against = against_table(self.study, sweep)
+            against = "" if axis == ROLLOUTS else against_table(self.study, sweep)
             if against:
                 yield words.AGAINST
                 yield against
@@ -223,7 +229,9 @@ class _Page:
             yield "## Over the steps\n"
             yield words.STEPS
             title = "While training"
-            yield self.plot("steps", title, draw.charts(title, "step", "percent", drawn))
+            yield self.plot(
+                "steps", title, draw.charts(title, "percent of its steps", "percent", drawn)
+            )
 
     def made(self) -> Iterator[str]:
         """Command, seeds, hash, versions and machine of every run, alike ones on one line."""

@@ -14,13 +14,13 @@ from typing import Literal
 from safegrpo.evaluation.stats import holm
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.statistics import ALPHA, MARGIN, Comparison, no_worse
-from safegrpo.microcosm.study.study import Study
+from safegrpo.microcosm.study.study import OURS, Study
 from safegrpo.microcosm.study.tables import p_value, points
 from safegrpo.report.tables import code
 
 BASE, ECSO = "base", "ecso"
 SUPERVISED = ("vlguard", "think")
-METHODS = ("published", "published-small", "ours")
+METHODS = ("published", OURS)
 TAGS, BEHAVIOR, BOTH = "tags-only", "behavior-only", "published-small"
 """The ablations, and the row that they leave something out of."""
 
@@ -55,11 +55,16 @@ class Finding:
     verdict: Answer
     sentences: tuple[str, ...]
 
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper claims it, and not only we."""
+        return not self.claim.startswith(code(OURS))
+
 
 def claims() -> list[tuple[str, list[Check]]]:
     """Each claim with the checks that it stands for.
 
-    They hold 24 tests. More than 25 could never be told with ten seeds: 2 / 2^10 * 26 > 0.05.
+    They hold 19 tests. More than 25 could never be told with ten seeds: 2 / 2^10 * 26 > 0.05.
     """
     found = [
         ("Supervised training is safer than the base model.",

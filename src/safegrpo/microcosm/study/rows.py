@@ -20,6 +20,7 @@ from safegrpo.microcosm.sizes import SHIPPED_SIZE, Size
 from safegrpo.microcosm.study.worlds import Unseen, World
 from safegrpo.training.config import Recipe
 from safegrpo.training.config_errors import explain, nearest
+from safegrpo.training.grpo_options import OUR_GRPO
 
 Say = Callable[[str], None]
 Mode = Literal["guided", "direct", "ecso"]
@@ -179,7 +180,9 @@ def own(rows: Mapping[str, Row], sweeps: Mapping[str, Sweep]) -> dict[str, str]:
         for name in sweep.by_row():
             value: Any = rows[name].model_dump()
             if rows[name].method == "grpo":
-                value["recipe"] = grpo_recipe(rows[name], {}, name)
+                options = grpo_recipe(rows[name], {}, name)
+                made = Recipe.model_validate({"model": "microcosm", **options}).model_dump()
+                value["recipe"] = {**made, "grpo": {**OUR_GRPO, **made["grpo"]}}
             for part in sweep.set.split("."):
                 value = value.get(part) if isinstance(value, dict) else None
             if value is not None and value != ():

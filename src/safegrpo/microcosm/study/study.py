@@ -22,6 +22,9 @@ HOME = "home"
 
 Split = Literal["dev", "test"]
 
+OURS = "ours"
+"""The row of our default recipe."""
+
 
 @dataclass(frozen=True)
 class Study:

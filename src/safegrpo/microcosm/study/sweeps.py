@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean, harmonic_mean
 from typing import Protocol
 
+from safegrpo.microcosm.study.compared import FAMILY
 from safegrpo.microcosm.study.results import METRICS
-from safegrpo.microcosm.study.study import HOME, Split, Study
+from safegrpo.microcosm.study.study import HOME, OURS, Split, Study
 from safegrpo.microcosm.study.tables import cell, column, points, table
 from safegrpo.report.tables import code, in_cell
 
-SHOWN = (
-    *("safety", "compositional_safety", "twin_accuracy", "over_refusal", "usefulness"),
-    "vqa_accuracy",
-)
-OURS = "ours"
 DRAWN = ("safety", "twin_accuracy", "over_refusal", "usefulness")
 
 RATES = ("learning_rate", "sft_learning_rate")
@@ -80,7 +76,8 @@ def sweeps(study: Study, own: Mapping[str, str]) -> list[Sweep]:
         rows = []
         for row in sorted(by_row, key=lambda row: (order.get(row, len(order)), row)):
             named, itself = by_row[row], own.get(f"{row}@{key}")
-            if itself is not None and study.of(row, split):
+            known = {_rank(value)[0] for value in named if _number(value) is not None}
+            if itself is not None and _rank(itself)[0] not in known and study.of(row, split):
                 named.setdefault(itself, row)
             ordered = sorted(named.items(), key=lambda point: _rank(point[0]))
             rows.append(Swept(row, tuple(ordered), itself))
@@ -94,12 +91,13 @@ def sweep_table(study: Study, sweep: Sweep, axis: str = "") -> str:
     lines = []
     for swept in sweep.rows:
         for value, name in swept.points:
-            cells = [cell(study.estimate(name, m, HOME, split=sweep.split)) for m in SHOWN]
-            took = [f"{_rollouts(study, name, sweep.split):,.0f}"] if axis == ROLLOUTS else []
+            cells = [cell(study.estimate(name, m, HOME, split=sweep.split)) for m in FAMILY]
+            sampled = _rollouts(study, name, sweep.split)
+            took = ["–" if sampled is None else f"{sampled:,.0f}"] if axis == ROLLOUTS else []
             seeds = str(len(study.of(name, sweep.split)))
             lines.append([code(swept.row), in_cell(value), *took, *cells, seeds])
-    took = [ROLLOUTS] if axis == ROLLOUTS else []
-    return table(["row", in_cell(sweep.key), *took, *map(column, SHOWN), "seeds"], lines)
+    head = [ROLLOUTS] if axis == ROLLOUTS else []
+    return table(["row", in_cell(sweep.key), *head, *map(column, FAMILY), "seeds"], lines)
 
 
 def against_table(study: Study, sweep: Sweep) -> str:
@@ -109,12 +107,12 @@ def against_table(study: Study, sweep: Sweep) -> str:
     lines = []
     for row, others in by_row.items():
         for value in (value for value in ours if value in others):
-            found = [study.compared(others[value], ours[value], metric) for metric in SHOWN]
+            found = [study.compared(others[value], ours[value], metric) for metric in FAMILY]
             known = [one for one in found if one is not None]
             if known:
                 cells = ["–" if one is None else points(one) for one in found]
                 lines.append([code(row), in_cell(value), *cells, str(known[0].n_seeds)])
-    head = ["against", in_cell(sweep.key), *map(column, SHOWN), "seeds"]
+    head = ["against", in_cell(sweep.key), *map(column, FAMILY), "seeds"]
     return table(head, lines) if lines else ""
 
 
@@ -174,8 +172,8 @@ def sweep_charts(study: Study, sweep: Sweep, axis: str = "") -> dict[str, dict[s
 
 
 def step_charts(study: Study) -> dict[str, dict[str, Line]]:
-    """For each metric worth drawing a line for every row that was measured while it was trained,
-    over the steps.
+    """For each metric worth drawing a line for every row that was measured three times or more
+    while GRPO trained it, over percent of its steps.
 
     The mean of its seeds, and from the lowest of them to the highest: only rates are logged.
     """
@@ -185,7 +183,7 @@ def step_charts(study: Study) -> dict[str, dict[str, Line]]:
             by_step: dict[float, list[float]] = {}
             for step, value in _logged(study, row, f"eval/{study.home(row)}/{metric}"):
                 by_step.setdefault(step, []).append(100 * value)
-            if len(by_step) > 1:
+            if len(by_step) > 2:
                 line = [(step, fmean(v), min(v), max(v)) for step, v in sorted(by_step.items())]
                 charts.setdefault(METRICS[metric].title, {})[row] = line
     return charts
@@ -193,10 +191,11 @@ def step_charts(study: Study) -> dict[str, dict[str, Line]]:
 
 def _logged(study: Study, row: str, key: str) -> Iterator[tuple[float, float]]:
     for result in study.of(row).values():
+        steps = result.training.steps if result.training is not None else 0
         for logged in result.curve:
             step, value = logged.get("step"), logged.get(key)
-            if step is not None and value is not None:
-                yield step, value
+            if step is not None and value is not None and step <= steps:  # later is after GRPO
+                yield 100 * step / max(steps, 1), value
 
 
 def is_wide(charts: Mapping[str, Mapping[str, Line]]) -> bool:
@@ -213,7 +212,7 @@ def _rollouts(study: Study, name: str, split: Split) -> float | None:
 
 def _number(value: str) -> float | None:
     try:
-        number = float(value)
+        number = float(value.removesuffix("m"))  # millions of parameters
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -37,7 +37,7 @@ class Shown(Protocol):
 def rows_table(study: Study, rows: Mapping[str, Shown]) -> str:
     """What each row is, and of how many of its seeds there are results."""
     lines = [
-        [code(name), titled(row.title), titled(row.about),
+        [code(name), titled(row.title), titled(row.about, 1000),
          f"{len(study.of(name))} of {len(row.seed_numbers())}"]
         for name, row in rows.items()
     ]  # fmt: skip
@@ -166,9 +166,9 @@ def _modes(study: Study, row: str, place: str) -> list[str]:
     return [mode for mode in modes if study.asked(row, mode, place)]
 
 
-def titled(title: str) -> str:
+def titled(title: str, limit: int = 200) -> str:
     """A row's title for a cell: ours, from the study's recipes, so that only a bar could hurt."""
-    return one_line(title).replace("|", "/")
+    return one_line(title, limit).replace("|", "/")
 
 
 def column(metric: str) -> str:

@@ -24,7 +24,7 @@ from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import held_out
 from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.results import COST_FILE
-from safegrpo.microcosm.study.rows import Say, grpo_recipe, load_rows
+from safegrpo.microcosm.study.rows import Say, all_rows, grpo_recipe
 from safegrpo.microcosm.study.run import given, log_of, machine
 from safegrpo.microcosm.study.worlds import training_set
 from safegrpo.training.config import Recipe
@@ -52,14 +52,29 @@ HASTY = 3e-4
 """Of the swept learning rates the one at which the published recipe is there soonest; what it comes
 to if it trains on is in the sweep."""
 
+HASTY_SMALL = "published, small batches, on our engine, hasty"
+
 CONTENDERS = (
     Contender("ours", "ours", False, 2, 160),
     Contender("published, on TRL", "published", True, 1, 64),
     Contender("published, on TRL, hasty", "published", True, 1, 64, HASTY),
     Contender("published, small batches, on TRL", "published-small", True, 2, 320),
     Contender("published, small batches, on TRL, hasty", "published-small", True, 2, 320, HASTY),
-    Contender(
-        "published, small batches, on our engine, hasty", "published-small", False, 2, 320, HASTY
+    Contender(HASTY_SMALL, "published-small", False, 2, 320, HASTY),
+    *(
+        Contender(f"{HASTY_SMALL}: {what}", row, False, 2, 320, HASTY)
+        for row, what in (
+            *(("tags-only", "tags only"), ("behavior-only", "behavior only")),
+            *(("no-gate", "no format gate"), ("per-component", "parts normalised apart")),
+            ("strict", "strict rules"),
+        )
+    ),
+    *(
+        Contender(f"ours: {what}", f"ours@{setting}", False, 2, 160)
+        for setting, what in (
+            *(("hints=0", "no hints"), ("aggregation=sum_then_normalize", "parts summed first")),
+            *(("questions=False", "no general questions"), ("beta=0.01", "KL 0.01")),
+        )
     ),
 )
 
@@ -71,7 +86,7 @@ class _HeldError(Exception):
 def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[str, Any]:
     """One run up to the target, as a row of cost.json."""
     quiet()
-    row = load_rows(recipes)[contender.row]
+    row = all_rows(recipes)[contender.row]
     grpo: dict[str, Any] = {"max_steps": contender.max_steps}
     if contender.learning_rate is not None:
         grpo["learning_rate"] = contender.learning_rate
@@ -123,11 +138,12 @@ def race(results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Sa
     `results`/cost.json, which grows as runs end and goes on where it stopped. Returns how many
     failed; their messages are in `work`."""
     path = results / COST_FILE
-    rows = load_rows(recipes)
+    rows = all_rows(recipes)
     hashes = {one.title: f"{row_hash(rows[one.row])}-{_settings(one)}" for one in CONTENDERS}
     runs = json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else []
     runs = [run for run in runs if run.get("hash") == hashes.get(run["recipe"])]
     done = {(run["recipe"], run["seed"]) for run in runs}
+    order = {contender.title: place for place, contender in enumerate(CONTENDERS)}
     results.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -148,7 +164,7 @@ def race(results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Sa
                 continue
             log.unlink()
             run = {**json.loads(ended.stdout), "hash": hashes[contender.title]}
-            runs.append(run)
+            runs = sorted([*runs, run], key=lambda run: order[run["recipe"]])
             say(f"{contender.title}, seed {seed}: {run['rollouts']} rollouts, {run['seconds']} s")
             said = {
                 "command": "safegrpo study --cost",

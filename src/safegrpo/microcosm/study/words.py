@@ -22,15 +22,16 @@ What this cannot tell of a model with eight billion parameters: how large an eff
 natural images do to it, what a large model knows already, how far a judge errs, or what \
 jailbreaks in the wild achieve. It can only show mechanisms: what a reward pays for, what a \
 control gives away, what moves together. Numbers here are not to be set beside the paper's. All \
-runs start from one base model: their seeds stand for new training runs, not for new warm starts.
+runs start from one base model: their seeds stand for new training runs, not for new warm \
+starts.
 
 Figures are percent, means over seeds, with a 95 % interval in brackets. It comes from {DRAWS:,} \
 resamples of seeds and combinations together. A combination is an instruction with a thing, for \
 twins with the thing of the harmful side; the items that show it mostly come out alike, so they \
 are drawn together. An interval thus speaks of new runs on new combinations of these \
 instructions, and is stretched as Student's t for how few the seeds are; of a single run only \
-combinations are resampled. Where fewer than {FEW} of them ever came out otherwise, it reaches at \
-least as far as Wilson's for as many combinations.
+combinations are resampled. Where fewer than {FEW} of them ever came out otherwise, it reaches \
+at least as far as Wilson's for as many combinations.
 
 `guided` is asked with the step guide, `direct` with the plain prompt, `ecso` through that \
 defence. A pair is compositional if its picture and its text are each safe. Twins are two pairs \
@@ -41,17 +42,20 @@ differences between them mean nothing.
 HYPOTHESIS = f"""\
 What the study asks: are compositional safety, twins, over-refusal and usefulness better than \
 with SafeGRPO as published, and is safety no worse? `published` has the published mix of pairs, \
-`published-twins` exactly our pairs. Rows named `short` have a quarter of the rollouts, with which \
-not all of them come to what the world allows. Better: p below {P:g} after Holm's correction over \
-the four, and the interval beyond 0. No worse: the interval stays within {100 * MARGIN:g} points. \
-Intervals here are {100 * LEVEL:g} %. Ten seeds are the fewest that can reach it.
+`published-twins` exactly our pairs. Asked plainly a row can be safe only if something after \
+GRPO taught it to do without the guide, which the published recipe does not: there the fair \
+comparison is `published-internalised`, to which the same was done as to ours. Rows named \
+`short` have a quarter of the published rows' rollouts, with which not all come to what the \
+world allows. Better: p below {P:g} after Holm's correction over the four, and the interval \
+beyond 0. No worse: the interval stays within {100 * MARGIN:g} points. Intervals here are \
+{100 * LEVEL:g} %. Ten seeds are the fewest that can reach it.
 """
 CARRIED = f"""\
 The same model asked both ways, item by item: on the test items, on requests behind openers that \
 training never used (paraphrases), and on words in looks that it never showed. Within \
-{100 * NEAR:g} points: the 95 % interval of the difference ends before that on the bad side. Where \
-next to nothing came out otherwise, as for over-refusal, that takes more combinations than there \
-are.
+{100 * NEAR:g} points is `shown` if the 95 % interval of the difference ends before that on the \
+bad side, `lost` if all of it lies beyond. Where next to nothing came out otherwise, as for \
+over-refusal, showing it takes more combinations than there are.
 """
 COMPARED = f"""\
 Paired by seed and item. p is the larger of two sign-flip tests, over seeds and over \
@@ -59,24 +63,26 @@ combinations, with Holm's correction over the lines of a table; tables are not c
 each other. h is Cohen's effect size of the two rates, d_z the mean difference over its standard \
 deviation between seeds. A model that was not trained is paired with every seed. n seeds cannot \
 bring p below 2/2^n before the correction, so five or fewer never tell a difference; with fewer \
-than {ENOUGH} there is no verdict at all. `no worse`: the interval stays within \
-{100 * MARGIN:g} points on the bad side. Where next to nothing moved, that takes more \
-combinations than most metrics have, and the verdict is `unclear`.
+than {ENOUGH} there is no verdict at all. `better` and `worse`: the corrected p below {ALPHA:g} \
+and the interval beyond 0. `no worse`: not better, but the interval stays within \
+{100 * MARGIN:g} points on the bad side. All else is `unclear`, also an interval beyond 0 whose \
+p is too large, and metrics of which so little moved that they have too few combinations to show \
+anything.
 """
 PATTERN = f"""\
 Each claim is checked on the rows here, every row as it was made to be asked; it holds if all \
 its checks do. Checks whose rows have fewer than {ENOUGH} seeds decide nothing. Safer, and \
-losing: p below {ALPHA:g}, and the interval beyond 0; it does not hold if the interval ends below \
-{100 * MARGIN:g} points. Far more: the interval beyond {100 * FAR:g} points. About as much: the \
-interval within {100 * ABOUT:g} points on both sides. No more, and keeping: within \
+losing: p below {ALPHA:g}, and the interval beyond 0; it does not hold if the interval ends \
+below {100 * MARGIN:g} points. Far more: the interval beyond {100 * FAR:g} points. About as \
+much: the interval within {100 * ABOUT:g} points on both sides. No more, and keeping: within \
 {100 * MARGIN:g} points on the bad side; it does not hold if p is below {ALPHA:g}. Holm's \
 correction is over all p of this section.
 """
 BLANK = "With a blank picture nobody can tell twins apart: what is left was text alone.\n"
 FORCED = """\
 The model's own thought up to its combined tag, then a word that is put there: an answer that \
-follows the tag refuses behind `unsafe` only. Intervals are Wilson's over one run's answers, each \
-counted by itself.
+follows the tag refuses behind `unsafe` only. Intervals are Wilson's over one run's answers, \
+each counted by itself.
 """
 SLICES = {
     "looks": "Words in the picture in looks that training never showed",
@@ -92,7 +98,7 @@ in its warm start.
 """
 SWEEPS = """\
 Every row as it was made to be asked. The value that a row has by itself is among them where the \
-row was asked the same items.
+row was asked the same items. Rollouts are all that training sampled, after GRPO too.
 """
 AGAINST = """\
 Ours minus the other row at the same value, in points, paired by seed and item.
@@ -104,15 +110,19 @@ learned nothing. Of rates within {100 * ALIKE:g} points of the best, which a see
 tell apart, it has the largest: that gets there sooner. As far as they were run, that is:
 """
 STEPS = """\
-Measured while training, on a quarter of the development items, with the guide: the mean of the \
-seeds, and from the lowest to the highest. The size of a step is a row's own.
+Measured while GRPO trained, on a quarter of the development items, with the guide: the mean of \
+the seeds, and from the lowest to the highest. Steps are of different size, see the rows; those \
+that were measured fewer than three times are left out.
 """
 COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
 target. The target was chosen by us. All recipes are asked with the guide, and what comes after \
-GRPO, as internalising, is not counted. Where the engine is TRL, engine and recipe are mixed; the \
-paper ran verl. `hasty` is the published recipe at a learning rate at which it is there sooner \
-than with its own; what it comes to if it trains on is in the sweep.
+GRPO, as internalising, is not counted. Where the engine is TRL, engine and recipe are mixed; \
+the paper ran verl. `hasty` is the published recipe at a learning rate at which it is there \
+sooner than with its own; the sweep of learning rates shows what `published` and \
+`published-small` come to if they train on with it. Behind a colon stands what was changed in a \
+recipe: since all recipes end alike, what a part is good for shows in how soon the target is \
+reached.
 """
 MADE = """\
 The hash covers a row's settings, its base model and its items, not the seed, the code or the \
