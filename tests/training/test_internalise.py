@@ -23,7 +23,8 @@ from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE, Tags, guided_prompt
 from safegrpo.training.cold_start import example_response
 from safegrpo.training.config import InternaliseConfig, Recipe
-from safegrpo.training.internalise import Rollout, earning_all, lessons, one_sided
+from safegrpo.training.internalise import Rollout, _trained, earning_all, lessons, one_sided
+from safegrpo.training.model_parts import vision_modules
 from safegrpo.training.run import train
 from safegrpo.training.run_folder import _hash
 from safegrpo.training.supervised import Collator, Example
@@ -296,6 +297,14 @@ def test_too_few_to_learn_from_leave_grpos_model_and_a_warning(recipe, pairs) ->
     assert not (result.output / "checkpoints" / "internalised").exists()
     finished = json.loads((result.output / "manifest.json").read_text())["finished"]
     assert finished["internalised"] == {"sampled": 32, "kept": 0, "loss": None}
+
+
+def test_the_vision_tower_is_left_as_it_is_even_where_grpo_trained_it(recipe) -> None:
+    model = _trained(recipe(freeze_vision=False), SHIPPED, str(SHIPPED))
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    vision = {f"{at}." for at in vision_modules(model)}
+    assert vision and trained
+    assert not any(name.startswith(tuple(vision)) for name in trained)
 
 
 def test_grpos_trainer_makes_room_for_it(recipe, pairs, monkeypatch) -> None:

@@ -87,7 +87,7 @@ class InternaliseConfig(SupervisedConfig):
     `rollouts` responses to each of at most `examples` training pairs are sampled with the guide;
     those that earn the full reward are learned without it: the whole `response` (the model then
     thinks unasked) or the `answer` alone. `replay` is the share of batches that are learned with
-    the guide, so that it goes on to be followed.
+    the guide, so that it goes on to be followed. The vision tower is left as GRPO made it.
     """
 
     steps: int = Field(default=100, ge=1)

@@ -234,12 +234,15 @@ def internalise(
 
 
 def _trained(recipe: Recipe, last: Path, source: str) -> Any:
-    """GRPO's model, its trainable parts as they were there."""
+    """GRPO's model with its language tower trainable, or its adapters.
+
+    The vision tower is not trained here, even where GRPO trained it: what is learned is when to
+    think, and of pictures there is nothing to learn.
+    """
     dtype = training_dtype(recipe)
     if recipe.lora is None:
         model = load_model(last, dtype=dtype)
-        if recipe.freeze_vision:
-            freeze_vision(model)
+        freeze_vision(model)
         return model
     from peft import PeftModel
 
