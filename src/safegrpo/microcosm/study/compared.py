@@ -46,6 +46,8 @@ ONCE = (
 )
 """(row a, row b): compared in their home modes."""
 
+ON_HARDER = (("published", OURS), ("ours-no-internalise", OURS))
+"""(row a, row b): compared on harder items too."""
 
 SHORT = ("published-short", "published-small-short", "ours-short")
 """Rows that are held against each other only (see hypothesis.py): they had less training."""
@@ -66,10 +68,6 @@ def comparisons(study: Study) -> Iterator[str]:
             if why:
                 yield f"{why}\n"
             yield shown
-
-
-ON_HARDER = (("published", OURS), ("ours-no-internalise", OURS))
-"""(row a, row b): compared on harder items too."""
 
 
 def harder_comparisons(study: Study, place: str) -> Iterator[str]:

@@ -55,10 +55,10 @@ class Finding:
     verdict: Answer
     sentences: tuple[str, ...]
 
-    @property
-    def is_papers(self) -> bool:
-        """Whether the paper claims it, and not only we."""
-        return not self.claim.startswith(code(OURS))
+
+def is_papers(claim: str) -> bool:
+    """Whether the paper claims it, and not only we."""
+    return not claim.startswith(code(OURS))
 
 
 def claims() -> list[tuple[str, list[Check]]]:

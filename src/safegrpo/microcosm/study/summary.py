@@ -9,7 +9,7 @@ from itertools import groupby
 from safegrpo.microcosm.study.compared import FAMILY
 from safegrpo.microcosm.study.cost import Cost, median_ratio, ratio, spread, target_text
 from safegrpo.microcosm.study.hypothesis import HARDER, MODES, NEAR, Carried, Part
-from safegrpo.microcosm.study.pattern import Finding, claims
+from safegrpo.microcosm.study.pattern import Finding, claims, is_papers
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.study import OURS, Study
 from safegrpo.microcosm.study.tables import percent, points
@@ -120,10 +120,10 @@ def _costs(cost: Cost) -> str:
 
 
 def _claims(findings: Sequence[Finding]) -> str:
-    papers = [found for found in findings if found.is_papers]
+    papers = [found for found in findings if is_papers(found.claim)]
     counts = Counter(found.verdict for found in papers)
     said = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
-    all_claims = sum(not claim.startswith(code(OURS)) for claim, _ in claims())
+    all_claims = sum(is_papers(claim) for claim, _ in claims())
     return (
         f"- Of [the paper's claims](#the-papers-claims) {len(papers)} of {all_claims} could be "
         f"checked: {said.replace('does not hold', 'do not hold').replace('holds', 'hold')}."
