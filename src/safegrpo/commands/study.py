@@ -55,7 +55,7 @@ def add_study(subparsers: Any) -> None:
         type=Path,
         metavar="DIR",
         default=Path("runs/bases"),
-        help="base models of other sizes, by size (default: %(default)s)",
+        help="base models that are not shipped, by name (default: %(default)s)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("runs/study"), help="default: %(default)s"
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         raise MissingDependencyError(
             f"the study needs {error.name}; install it with: pip install 'safegrpo[train]'"
         ) from error
+    from safegrpo.microcosm.study.bases import prepare
     from safegrpo.microcosm.study.hashing import row_hashes
     from safegrpo.microcosm.study.page import render
     from safegrpo.microcosm.study.rows import (
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     every = list(tasks(chosen, _seeds(args.seeds), 1 if args.quick else None))
     if not every:
         raise ConfigError(f"--seeds {args.seeds}: no row has such a seed; see --list")
-    hashes = row_hashes(known, size, args.bases)
+    hashes = row_hashes(known, size)
     todo = [task for task in every if not is_done(task, results, hashes[task.name])]
     if args.list:
         for name, row in chosen.items():
@@ -118,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         work = output / "work"
         with locked(work / "lock"):  # two studies in one folder would do the same runs
             _say(f"{len(every) - len(todo)} of {len(every)} runs are there, {len(todo)} to go")
+            prepare((task.row.base for task in todo), args.bases, _say)
             failures = run_tasks(
                 todo,
                 results=results,

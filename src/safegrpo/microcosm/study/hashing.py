@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.pairs import MicroPair, held_out
 from safegrpo.microcosm.study import lessons
-from safegrpo.microcosm.study.rows import BASES, Row, base_folder, grpo_recipe
+from safegrpo.microcosm.study.bases import made_by
+from safegrpo.microcosm.study.rows import Row, grpo_recipe
 from safegrpo.microcosm.study.slices import SLICES, slice_pairs
 from safegrpo.microcosm.study.study import Split
 from safegrpo.microcosm.study.worlds import Unseen, World, tested_apart, training_set
@@ -35,19 +36,16 @@ LESSONS = {
 }
 
 
-def row_hashes(rows: Mapping[str, Row], size: float = 1.0, bases: Path = BASES) -> dict[str, str]:
+def row_hashes(rows: Mapping[str, Row], size: float = 1.0) -> dict[str, str]:
     """The present hash of each row."""
-    return {name: row_hash(row, size, bases) for name, row in rows.items()}
+    return {name: row_hash(row, size) for name, row in rows.items()}
 
 
-def row_hash(row: Row, size: float = 1.0, bases: Path = BASES) -> str:
-    """A hash of a row's settings with all defaults, the base model, the items asked, and what is
-    trained on with one seed. Libraries and code are not in it: see VERSION. Empty if there is no
-    such base model."""
-    base = base_folder(row, bases)
-    if not base.is_dir():
-        return ""
-    said: list[Any] = [VERSION, size, _stands_on(base, size)]
+def row_hash(row: Row, size: float = 1.0) -> str:
+    """A hash of a row's settings with all defaults, the base model (of one that is not shipped its
+    recipe: machines differ in the last digits), the items asked, and what is trained on with one
+    seed. Libraries and code are not in it: see VERSION."""
+    said: list[Any] = [VERSION, size, _stands_on(size), *made_by(row.base).items()]
     said.append(row.model_dump(mode="json", exclude=TOLD))
     said += [_apart_sha256(name, row.split, size) for name in _kept(row)]
     if row.method == "grpo":
@@ -87,10 +85,10 @@ def _trained_sha256(world: World) -> str:
 
 
 @lru_cache(maxsize=2)
-def _stands_on(base: Path, size: float) -> str:
-    """A hash of the base model's folder, and of the items that every row is asked."""
+def _stands_on(size: float) -> str:
+    """A hash of the shipped base model, and of the items that every row is asked."""
     digest = hashlib.sha256()
-    for file in sorted(base.iterdir()):
+    for file in sorted(SHIPPED.iterdir()):
         if file.is_file() and file.name != "base.json":  # which only tells of it
             digest.update(file.read_bytes())
     for split in SPLITS:

@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from safegrpo.errors import ConfigError, InputFileError
-from safegrpo.microcosm import SHIPPED
-from safegrpo.microcosm.sizes import SHIPPED_SIZE, Size
+from safegrpo.microcosm.sizes import SHIPPED_SIZE
+from safegrpo.microcosm.study.bases import Base
 from safegrpo.microcosm.study.worlds import Unseen, World
 from safegrpo.training.config import Recipe
 from safegrpo.training.config_errors import explain, nearest
@@ -26,9 +26,6 @@ Say = Callable[[str], None]
 Mode = Literal["guided", "direct", "ecso"]
 SWEEPS = "sweeps.yaml"
 DEMO_RECIPE = Path(__file__).parent.parent / "demo.yaml"
-BASES = Path("runs/bases")
-"""Where base models of other sizes are: `python -m safegrpo.microcosm.base` makes them."""
-
 FIRST_SEED = 1000
 """Seeds of the study's tables; smaller ones were used while recipes were made."""
 
@@ -52,14 +49,14 @@ class Row(_Section):
 
     `method`: `none` asks the base model, which takes no seed; `sft` takes `supervised` steps;
     `grpo` runs `recipe`. `home` is the mode that the method was made for. `apart` names what other
-    rows are kept from in training, to be asked about it as they are. `base` is the size of the base
-    model.
+    rows are kept from in training, to be asked about it as they are. `base` is the base model: its
+    size, or the name of one whose answer does not always heed its tags.
     """
 
     title: str
     about: str = ""
     method: Literal["none", "sft", "grpo"] = "grpo"
-    base: Size = SHIPPED_SIZE
+    base: Base = SHIPPED_SIZE
     modes: tuple[Mode, ...] = ("guided", "direct")
     home: Mode = "guided"
     seeds: int = Field(default=5, ge=1, le=100)
@@ -121,11 +118,6 @@ class Sweep(_Section):
         if isinstance(self.values, dict):
             return self.values
         return dict.fromkeys(self.rows, self.values)
-
-
-def base_folder(row: Row, bases: Path) -> Path:
-    """The folder of a row's base model: the shipped one's, or that of its size in `bases`."""
-    return SHIPPED if row.base == SHIPPED_SIZE else bases / row.base
 
 
 def recipes_folder() -> Path:

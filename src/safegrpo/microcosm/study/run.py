@@ -19,11 +19,12 @@ from safegrpo.data.jsonl import read_jsonl
 from safegrpo.errors import ConfigError
 from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import MicroPair, held_out
+from safegrpo.microcosm.study.bases import BASES, base_folder
 from safegrpo.microcosm.study.hashing import LESSONS, apart, row_hash
 from safegrpo.microcosm.study.lessons import train_lessons
 from safegrpo.microcosm.study.measure import measure_all
 from safegrpo.microcosm.study.results import Result, write_result
-from safegrpo.microcosm.study.rows import BASES, Row, Say, all_rows, base_folder, grpo_recipe
+from safegrpo.microcosm.study.rows import Row, Say, all_rows, grpo_recipe
 from safegrpo.microcosm.study.worlds import counts, training_set
 from safegrpo.models import load_model, load_processor
 from safegrpo.thinking import GUIDE_FILE
@@ -53,13 +54,8 @@ def run_row(
     """
     quiet()
     began = time.perf_counter()
-    base = base_folder(row, bases)
-    if not base.is_dir():
-        raise ConfigError(
-            f"{name}: no base model in {base}; make it, which takes hours: "
-            f"python -m safegrpo.microcosm.base --size {row.base} --output {base}"
-        )
-    digest = row_hash(row, size, bases)
+    base = base_folder(row.base, bases)
+    digest = row_hash(row, size)
     folder = work / f"{name}-{seed}-{digest}"
     pairs = training_set(row.world, seed) if row.method != "none" else []
     training: dict[str, Any] | None = None
