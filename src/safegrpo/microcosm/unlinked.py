@@ -1,8 +1,8 @@
 """Base models whose answer does not heed their tags: `python -m safegrpo.microcosm.unlinked`.
 
-The shipped base model helps or declines as the combined tag that it wrote says, always. A real model
-before it is aligned need not: it writes a tag, and answers as it would have anyway. These are the
-shipped model taught on, with the same examples in all but this: verdict and answer of a guided
+The shipped base model helps or declines as the combined tag that it wrote says, always. A real
+model before it is aligned need not: it writes a tag, and answers as it would have anyway. These are
+the shipped model taught on, with the same examples in all but this: verdict and answer of a guided
 response follow the tag only as often as `heeds` says, and are else drawn for themselves. What a
 reward pays for the tag is then not paid for the answer.
 """
@@ -36,7 +36,6 @@ from safegrpo.microcosm.speech import (
 from safegrpo.models import load_model, load_processor
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.run import quiet
-
 
 HEEDS = {"unlinked": 0.0, "half-linked": 0.5}
 """The models by name: how often an answer follows the tag that was written."""

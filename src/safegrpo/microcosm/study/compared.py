@@ -35,6 +35,9 @@ BOTH = (
     ("rejection", "ours", "What GRPO adds to internalising the base model's own right responses."),
     ("labels", "ours", "What our recipe adds to supervision by tags and answers."),
     ("chains", "ours", "Against supervision by true chains of thought, which no tagged set has."),
+    ("published-unlinked", "ours-unlinked", "Recipe and pairs together."),
+    ("published-small-unlinked", "ours-unlinked", "Recipe and pairs together."),
+    ("published-twins-unlinked", "ours-unlinked", "The recipe alone: both on our pairs."),
 )
 """(row a, row b, what their difference is due to): compared in their home modes and plainly."""
 
@@ -42,7 +45,9 @@ ONCE = (
     *(("base", "ours"), ("guide", "ours"), ("ecso", "ours"), ("vlguard", "ours")),
     *(("think", "ours"), ("tags-only", "published-small"), ("behavior-only", "published-small")),
     *(("no-gate", "published-small"), ("per-component", "published-small")),
-    ("strict", "published-small"),
+    *(("strict", "published-small"), ("guide-unlinked", "ours-unlinked")),
+    ("tags-only-unlinked", "published-small-unlinked"),
+    ("behavior-only-unlinked", "published-small-unlinked"),
 )
 """(row a, row b): compared in their home modes."""
 

@@ -19,13 +19,17 @@ PAIRS = (
     ("published-internalised", "ours", ("direct",)),
     ("published-short", "ours-short", ("guided",)),
     ("published-small-short", "ours-short", ("guided",)),
+    ("published-unlinked", "ours-unlinked", ("guided", "direct")),
+    ("published-small-unlinked", "ours-unlinked", ("guided",)),
+    ("published-twins-unlinked", "ours-unlinked", ("guided",)),
 )
 """(a published row, one of ours, asked how): as published, and the same recipe on our very pairs,
-also with what ours does after GRPO; then those with few rollouts and nothing after."""
+also with what ours does after GRPO; then those with few rollouts and nothing after; then those from
+the base model whose answers do not heed its tags."""
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
-CARRIED = (OURS, "ours-answer", "published-internalised", "rejection")
+CARRIED = (OURS, "ours-answer", "published-internalised", "rejection", "ours-unlinked")
 """Rows that learn to do without the guide."""
 HARDER = ("paraphrases", "looks")
 """Slices on which they are held against themselves as well."""

@@ -24,6 +24,15 @@ METHODS = ("published", OURS)
 TAGS, BEHAVIOR, BOTH = "tags-only", "behavior-only", "published-small"
 """The ablations, and the row that they leave something out of."""
 
+ABLATED = (
+    ("", BASE, TAGS, BEHAVIOR, BOTH),
+    (
+        *(", from the base model whose answers do not heed its tags", "guide-unlinked"),
+        *(f"{TAGS}-unlinked", f"{BEHAVIOR}-unlinked", f"{BOTH}-unlinked"),
+    ),
+)
+"""Where, and there the base model, the ablations and what they are of."""
+
 FAR = 0.10
 """Far above: by more than ten points at the interval's lower end."""
 
@@ -64,7 +73,7 @@ def is_papers(claim: str) -> bool:
 def claims() -> list[tuple[str, list[Check]]]:
     """Each claim with the checks that it stands for.
 
-    They hold 19 tests. More than 25 could never be told with ten seeds: 2 / 2^10 * 26 > 0.05.
+    They hold 23 tests. More than 25 could never be told with ten seeds: 2 / 2^10 * 26 > 0.05.
     """
     found = [
         ("Supervised training is safer than the base model.",
@@ -85,14 +94,16 @@ def claims() -> list[tuple[str, list[Check]]]:
             (f"{name} keeps general ability.",
              [Check("no worse", BASE, row, "vqa_accuracy")]),
         ]  # fmt: skip
-    return [
-        *found,
-        ("Either part of the reward alone makes the model safer, and about as much as the other.",
-         [Check("above", BASE, TAGS, "safety"), Check("above", BASE, BEHAVIOR, "safety"),
-          Check("about", TAGS, BEHAVIOR, "safety")]),
-        ("Both parts together make it safer than either.",
-         [Check("above", part, BOTH, "safety") for part in (TAGS, BEHAVIOR)]),
-    ]  # fmt: skip
+    for where, base, tags, behavior, both in ABLATED:
+        found += [
+            ("Either part of the reward alone makes the model safer, and about as much as the "
+             f"other{where}.",
+             [Check("above", base, tags, "safety"), Check("above", base, behavior, "safety"),
+              Check("about", tags, behavior, "safety")]),
+            (f"Both parts together make it safer than either{where}.",
+             [Check("above", part, both, "safety") for part in (tags, behavior)]),
+        ]  # fmt: skip
+    return found
 
 
 def pattern(study: Study) -> list[Finding]:

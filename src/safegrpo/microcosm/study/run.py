@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from safegrpo.data.jsonl import read_jsonl
-from safegrpo.errors import ConfigError
 from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import MicroPair, held_out
 from safegrpo.microcosm.study.bases import BASES, base_folder

@@ -18,6 +18,9 @@ from safegrpo.report.tables import code, in_cell
 PUBLISHED, INTERNALISED = "published", "published-internalised"
 """The rows that ours is held against here: with the guide, and plainly too."""
 
+WHENCE = {"published-unlinked": "From the base model whose answers do not heed its tags, asked"}
+"""As these are, where the rows start from another base model."""
+
 ITEMS = {"test": "Test items", "paraphrases": "Reworded requests", "looks": "Words in new looks"}
 
 
@@ -30,7 +33,7 @@ def summary(
 ) -> Iterator[str]:
     """Lines of a list: ours against the published recipe, on harder items, without the guide, what
     it cost, and what became of the paper's claims; as far as there is something to say."""
-    own = [part for part in parts if part.published in (PUBLISHED, INTERNALISED)]
+    own = [part for part in parts if part.published in (PUBLISHED, INTERNALISED, *WHENCE)]
     for (row, mode), of_mode in groupby(own, key=lambda part: (part.published, part.mode)):
         yield _against(row, mode, list(of_mode))
     if own and not any(part.published == INTERNALISED for part in own):
@@ -64,7 +67,7 @@ def _against(row: str, mode: str, parts: Sequence[Part]) -> str:
     ]
     seeds = min(part.found.n_seeds for part in parts)
     return (
-        f"- Asked {MODES[mode]}, [{code(OURS)} against {code(row)}]"
+        f"- {WHENCE.get(row, 'Asked')} {MODES[mode]}, [{code(parts[0].ours)} against {code(row)}]"
         f"(#ours-against-safegrpo-as-published), {seeds} {'seed' if seeds == 1 else 'seeds'}: "
         f"better in {reached} of {len(better)}: {'; '.join(said)}."
     )
