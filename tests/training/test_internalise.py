@@ -23,8 +23,9 @@ from safegrpo.report.card import CARD_FILE
 from safegrpo.thinking import GUIDE_FILE, Tags, guided_prompt
 from safegrpo.training.cold_start import example_response
 from safegrpo.training.config import InternaliseConfig, Recipe
-from safegrpo.training.internalise import Rollout, _trained, earning_all, lessons, one_sided
+from safegrpo.training.internalise import _trained, lessons
 from safegrpo.training.model_parts import vision_modules
+from safegrpo.training.rejection import Rollout, earning_all, hardly_kept
 from safegrpo.training.run import train
 from safegrpo.training.run_folder import _hash
 from safegrpo.training.supervised import Collator, Example
@@ -364,6 +365,11 @@ def test_a_run_without_it_is_hashed_as_before_there_was_such_a_thing(recipe) -> 
 def test_a_side_of_which_hardly_any_is_kept_is_told():
     pairs = [pair(0, combined="safe"), pair(1, combined="unsafe")]
     asked = [0] * 50 + [1] * 50
-    assert not list(one_sided(asked, [0] * 40 + [1] * 5, pairs))
-    [said] = one_sided(asked, [0] * 40 + [1] * 4, pairs)
-    assert "only 4 of 50 rollouts on harmful pairs" in said
+    said = [(row, "") for row in asked]
+
+    def kept(*rows):
+        return [Rollout(row, "", "") for row in rows]
+
+    assert not hardly_kept(said, kept(*[0] * 40, *[1] * 5), pairs)
+    [side] = hardly_kept(said, kept(*[0] * 40, *[1] * 4), pairs)
+    assert "4 of 50 rollouts on harmful pairs" in str(side)

@@ -1,22 +1,28 @@
-"""Supervised steps on the format, for models that never write it by themselves.
+"""Supervised steps before GRPO, for models that it could not start from.
 
-Examples are made from the tagged pairs: a short thinking with the true tags, then a refusal with
-its reason, or for safe pairs the row's own answer or what the model says when simply asked.
-GRPO cannot start from a policy whose every completion earns nothing.
+From a policy whose every completion earns nothing: examples are then written, from the tagged
+pairs, with a short thinking and the true tags, then a refusal with its reason, or for safe pairs
+the row's own answer or what the model says when simply asked. Or from one whose answer does not
+heed its own tags: the model's own responses that earn the full reward are then its examples.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import random
 import shutil
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import wait_for_everyone
 from rich.console import Console
 
+from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.generate import generate_responses
 from safegrpo.models import load_model
@@ -30,8 +36,11 @@ from safegrpo.training.model_parts import (
     save_trained,
     training_dtype,
 )
+from safegrpo.training.rejection import earning_all, sample_rollouts, shuffled, sides
+from safegrpo.training.result import ColdStarted
 from safegrpo.training.supervised import Collator, Example, supervise
 
+FACTS_FILE = "cold_start.json"
 FALLBACK_ANSWER = "Here is what I can say about it."
 _REASONS = {
     (True, True): "both the image and the request are about something that can do harm",
@@ -70,7 +79,7 @@ def example_response(pair: TaggedPair, answer: str | None, opened: bool) -> str:
     return response if opened else f"<think>\n{response}"
 
 
-def build_examples(
+def written_examples(
     model: Any, collator: Collator, pairs: Sequence[TaggedPair], recipe: Recipe, guide: str
 ) -> list[Example]:
     """Up to `cold_start.examples` of the pairs as examples, drawn by the recipe's seed."""
@@ -81,7 +90,7 @@ def build_examples(
     asked = [row for row in rows if _is_safe(pairs[row]) and not pairs[row].answer]
     said = generate_responses(
         model,
-        collator._processor,
+        collator.processor,
         [(collator.images(row), pairs[row].prompt) for row in asked],
         max_new_tokens=config.answer_tokens,
         batch_size=config.batch_size,
@@ -103,6 +112,47 @@ def _is_safe(pair: TaggedPair) -> bool:
     return pair.tags is None or pair.tags.combined == "safe"
 
 
+def own_examples(
+    model: Any,
+    collator: Collator,
+    pairs: Sequence[TaggedPair],
+    recipe: Recipe,
+    guide: str,
+    args: Any,
+    console: Console,
+) -> tuple[list[Example], int, int]:
+    """The model's own responses that earn the full reward, for all steps in order, and how many
+    were sampled and kept.
+
+    Harmful and harmless pairs' take turns, however few there are of one side, else what is learned
+    is to help (or to refuse) always. There are no examples, which the console is told, where a side
+    has too few for its share of a batch.
+    """
+    config = recipe.cold_start or ColdStartConfig()
+    said = sample_rollouts(
+        *(model, collator, collator.processor, pairs, guide, recipe, config),
+        *(args, console, "cold start"),
+    )
+    kept = earning_all(said, pairs, recipe)
+    asked = [side for side in sides(said, kept, pairs) if side.asked]
+    console.print(f"cold start: {'; '.join(map(str, asked))}")
+    batch = config.batch_size * args.world_size
+    few = [side for side in asked if len(side.kept) * len(asked) < batch]
+    if few:
+        console.print(
+            f"warning: cold start: too few on {few[0].name} pairs for their share of a batch of "
+            f"{batch}: nothing is learned, and GRPO begins with the model as it is; raise "
+            "cold_start.rollouts or cold_start.examples, or set cold_start.target: written"
+        )
+        return [], len(said), len(kept)
+    draws = [shuffled(side.kept, f"{recipe.seed} {side.name}") for side in asked]
+    drawn = [next(draws[i % len(draws)]) for i in range(batch * config.steps)]
+    examples = [
+        Example(one.row, guided_prompt(pairs[one.row].prompt, guide), one.response) for one in drawn
+    ]
+    return examples, len(said), len(kept)
+
+
 def cold_start(
     recipe: Recipe,
     pairs: Sequence[TaggedPair],
@@ -112,34 +162,56 @@ def cold_start(
     args: Any,
     console: Console,
 ) -> None:
-    """Train the recipe's model on the format into `directory`, a model folder.
+    """Train the recipe's model on its examples into `directory`, a model folder; without examples
+    that is the model itself.
 
     `args` is the run's GRPOConfig: precision and device are taken from it. The folder appears
     whole or not at all, so a run killed in here starts its cold start again.
     """
     config = recipe.cold_start or ColdStartConfig()
+    began = time.perf_counter()
     torch.manual_seed(recipe.seed)
     model = load_model(recipe.model, dtype=training_dtype(recipe)).to(args.device)
     if recipe.freeze_vision and recipe.lora is None:
         freeze_vision(model)
     collator = Collator(processor, pairs, recipe)
-    examples = build_examples(model, collator, pairs, recipe, guide)
-    if recipe.lora is not None:
-        from peft import get_peft_model
-
-        model = get_peft_model(model, peft_config(model, recipe.lora))
-        if args.gradient_checkpointing:
-            model.enable_input_require_grads()
+    own = config.target == "own"
+    sampled, kept = 0, 0
+    if own:
+        examples, sampled, kept = own_examples(model, collator, pairs, recipe, guide, args, console)
+    else:
+        examples = written_examples(model, collator, pairs, recipe, guide)
     work = directory.with_name(f"{directory.name}.work")
-    progress = ProgressLine(console, "cold start")
-    trainer, _ = supervise(model, examples, collator, config, recipe, args, work, progress)
-    if trainer.is_world_process_zero():
+    trainer = None
+    if examples:
+        if recipe.lora is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, peft_config(model, recipe.lora))
+            if args.gradient_checkpointing:
+                model.enable_input_require_grads()
+        progress = ProgressLine(console, "cold start")
+        trainer, _ = supervise(
+            model, examples, collator, config, recipe, args, work, progress, in_order=own
+        )
+        model = trainer.accelerator.unwrap_model(trainer.model)
+    if args.process_index == 0:
         part = directory.with_name(f"{directory.name}.part")
-        save_trained(trainer.accelerator.unwrap_model(trainer.model), processor, part, recipe.model)
+        save_trained(model, processor, part, recipe.model)
+        facts = ColdStarted(time.perf_counter() - began, sampled, kept)
+        write_text_atomic(part / FACTS_FILE, json.dumps(asdict(facts)) + "\n")
         replace_folder(part, directory)
         shutil.rmtree(work, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
+    wait_for_everyone()
     # Model and optimizer hold each other in cycles; GRPO loads its own beside what is left.
     del trainer, model
     gc.collect()
     torch.cuda.empty_cache()
+
+
+def cold_started(folder: str | Path) -> ColdStarted | None:
+    """What the cold start in `folder` took; None where it does not say."""
+    try:
+        return ColdStarted(**json.loads((Path(folder) / FACTS_FILE).read_text("utf-8")))
+    except FileNotFoundError:
+        return None

@@ -70,18 +70,32 @@ class SupervisedConfig(_Section):
     batch_size: int = Field(default=8, ge=1)
 
 
-class ColdStartConfig(SupervisedConfig):
-    """Supervised steps on the format before GRPO, from `examples` of the training pairs.
+class SampledConfig(SupervisedConfig):
+    """Supervised steps on `rollouts` responses of the model's own to each of at most `examples`
+    training pairs, sampled at `temperature`."""
 
-    Answers to safe pairs are the row's own `answer`, or what the model says unasked (greedy, at
-    most `answer_tokens`), so that the format is learned and the manner of helping kept.
+    rollouts: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    examples: int | None = Field(default=None, ge=1)
+
+
+class ColdStartConfig(SampledConfig):
+    """Supervised steps with the guide before GRPO, from `examples` of the training pairs.
+
+    `target: written`, for a model that does not write the format: a thinking written for it with
+    the true tags. Answers to safe pairs are the row's own `answer`, or what the model says unasked
+    (greedy, at most `answer_tokens`), so that the format is learned and the manner of helping kept.
+    `target: own`, for a model that writes it but answers as if it had not: those of its own
+    `rollouts` that earn the full reward, as many harmful pairs' as harmless ones'. In them the
+    answer always follows the tag, and GRPO has a link to strengthen.
     """
 
+    target: Literal["written", "own"] = "written"
     examples: int | None = Field(default=256, ge=1)
     answer_tokens: int = Field(default=256, ge=1)
 
 
-class InternaliseConfig(SupervisedConfig):
+class InternaliseConfig(SampledConfig):
     """Supervised steps after GRPO that carry over what it taught to prompts without the guide.
 
     `rollouts` responses to each of at most `examples` training pairs are sampled with the guide;
@@ -91,11 +105,8 @@ class InternaliseConfig(SupervisedConfig):
     """
 
     steps: int = Field(default=100, ge=1)
-    rollouts: int = Field(default=1, ge=1)
-    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     target: Literal["response", "answer"] = "response"
     replay: float = Field(default=0.33, ge=0, lt=1)
-    examples: int | None = Field(default=None, ge=1)
 
 
 class EvaluateConfig(_Section):

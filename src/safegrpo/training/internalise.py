@@ -9,136 +9,34 @@ from __future__ import annotations
 
 import gc
 import math
-import random
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from rich.console import Console
 from transformers import set_seed
 
 from safegrpo.data.pairs import TaggedPair
-from safegrpo.evaluation.generate import generate_responses, packed_trust
 from safegrpo.models import load_model
-from safegrpo.reward import Target, score, without_canned
 from safegrpo.thinking import guided_prompt
-from safegrpo.training.callbacks import Display, ProgressLine
+from safegrpo.training.callbacks import ProgressLine
 from safegrpo.training.config import InternaliseConfig, Recipe
 from safegrpo.training.model_parts import (
     ADAPTER,
     freeze_vision,
-    mixed_precision,
     training_dtype,
+)
+from safegrpo.training.rejection import (
+    Rollout,
+    earning_all,
+    hardly_kept,
+    sample_rollouts,
+    shuffled,
 )
 from safegrpo.training.result import Internalised
 from safegrpo.training.supervised import Collator, Example, supervise
-
-_DECODED = 4  # batches whose images are in memory at a time
-
-
-FEW = 0.1
-"""A side of which a smaller share is kept is hardly there."""
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """A response to the guided prompt of a row of the training set, and the answer in it."""
-
-    row: int
-    response: str
-    answer: str
-
-
-def sample_rollouts(
-    model: Any,
-    collator: Collator,
-    processor: Any,
-    pairs: Sequence[TaggedPair],
-    guide: str,
-    recipe: Recipe,
-    args: Any,
-    console: Console,
-) -> list[tuple[int, str]]:
-    """(row, response) of every guided prompt that is asked, `internalise.rollouts` times each.
-
-    Every process samples a share and gets all. What is sampled does not depend on how many there
-    are.
-    """
-    config = recipe.internalise or InternaliseConfig()
-    rows = list(range(len(pairs)))
-    random.Random(recipe.seed).shuffle(rows)
-    rows = rows[: config.examples] * config.rollouts
-    size = _DECODED * config.batch_size
-    trust = packed_trust(model) if recipe.shared_prefix else None
-    said: list[tuple[int, list[str]]] = []
-    with Display(console, "internalise", "rollout", len(rows)) as display:
-        for number, start in enumerate(range(0, len(rows), size)):
-            if number % args.world_size != args.process_index:
-                continue
-            with mixed_precision(args):
-                responses = generate_responses(
-                    model,
-                    processor,
-                    [
-                        (collator.images(row), guided_prompt(pairs[row].prompt, guide))
-                        for row in rows[start : start + size]
-                    ],
-                    max_new_tokens=args.max_completion_length,
-                    batch_size=config.batch_size,
-                    temperature=config.temperature,
-                    seed=recipe.seed * 1_000_003 + number,
-                    chat_template_kwargs=args.chat_template_kwargs,
-                    shared_prefix=recipe.shared_prefix,
-                    trust=trust,
-                )
-            said.append((start, responses))
-            display.show(start + len(responses))
-    everyone = gather_object(said) if args.world_size > 1 else said
-    responses = [response for _, part in sorted(everyone) for response in part]
-    return list(zip(rows, responses, strict=True))
-
-
-def earning_all(
-    said: Sequence[tuple[int, str]], pairs: Sequence[TaggedPair], recipe: Recipe
-) -> list[Rollout]:
-    """Of (row, response), those that earn the full reward by the recipe's rules, in order."""
-    targets = [Target(pairs[row].tags, pairs[row].prompt, pairs[row].answer) for row, _ in said]
-    share = recipe.credit.reason_share
-    found = [
-        score(response, target, recipe.rules, reason_share=share)
-        for (_, response), target in zip(said, targets, strict=True)
-    ]
-    found = without_canned(found, targets, recipe.rules)
-    return [
-        Rollout(row, response.strip(), (one.answer or "").strip())
-        for (row, response), one in zip(said, found, strict=True)
-        if one.reward == 1.0
-    ]
-
-
-def one_sided(
-    asked: Sequence[int], kept: Sequence[int], pairs: Sequence[TaggedPair]
-) -> Iterator[str]:
-    """What is to be said where hardly any responses to one side, harmful or harmless pairs, are
-    kept: what is learned from the other side's would be the same answer to all."""
-    sides = {"harmful": True, "harmless": False}
-    for name, harmful in sides.items():
-        of_all, of_kept = (
-            sum(_is_harmful(pairs[row]) == harmful for row in rows) for rows in (asked, kept)
-        )
-        if of_kept < FEW * of_all:
-            yield (
-                f"only {of_kept} of {of_all} rollouts on {name} pairs earn the full reward; what "
-                "is carried over is the other side's"
-            )
-
-
-def _is_harmful(pair: TaggedPair) -> bool:
-    return pair.tags is not None and pair.tags.combined == "unsafe"
 
 
 def lessons(
@@ -157,7 +55,7 @@ def lessons(
     The share `replay` of the batches, evenly among the others, have the guide in their prompts and
     all of the response. `opened`: the chat template has written `<think>`.
     """
-    plain, guided = (_shuffled(kept, f"{seed} {name}") for name in ("plain", "guided"))
+    plain, guided = (shuffled(kept, f"{seed} {name}") for name in ("plain", "guided"))
     # A thinking that the template has opened must be closed before an answer by itself.
     before = "\n</think>\n\n" if opened else ""
     examples = []
@@ -174,13 +72,6 @@ def lessons(
                 response = before + one.answer
             examples.append(Example(one.row, prompt, response))
     return examples
-
-
-def _shuffled(kept: Sequence[Rollout], seed: str) -> Iterator[Rollout]:
-    """All of `kept` in one order after another, without end."""
-    draw = random.Random(seed)
-    while True:
-        yield from draw.sample(kept, len(kept))
 
 
 def internalise(
@@ -207,11 +98,15 @@ def internalise(
     set_seed(recipe.seed)
     model = _trained(recipe, last, source).to(args.device)
     collator = Collator(processor, pairs, recipe)
-    said = sample_rollouts(model, collator, processor, pairs, guide, recipe, args, console)
+    said = sample_rollouts(
+        model, collator, processor, pairs, guide, recipe, config, args, console, "internalise"
+    )
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"
-    for warning in one_sided([row for row, _ in said], [one.row for one in kept], pairs):
-        console.print(f"warning: internalise: {warning}")
+    for side in hardly_kept(said, kept, pairs):
+        console.print(
+            f"warning: internalise: only {side}; what is carried over is the other side's"
+        )
     batch = config.batch_size * args.world_size
     if len(kept) < batch:
         console.print(

@@ -110,7 +110,9 @@ def _facts(made: Training) -> Iterator[str]:
     recipe, lora = made.recipe, made.recipe.lora
     yield f"Base model: {_base(recipe)}"
     if recipe.cold_start is not None:
-        yield f"Supervised steps on the format, from training pairs: {recipe.cold_start.steps}"
+        own = recipe.cold_start.target == "own"
+        on = "right responses of its own" if own else "the format"
+        yield f"Supervised steps on {on}, from training pairs: {recipe.cold_start.steps}"
     if made.steps:
         yield from _method(made)
         yield from _after(made)

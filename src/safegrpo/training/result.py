@@ -38,11 +38,21 @@ class Internalised:
 
 
 @dataclass(frozen=True)
+class ColdStarted:
+    """What a cold start took: its seconds, and of `sampled` rollouts those `kept` to learn from."""
+
+    seconds: float
+    sampled: int
+    kept: int
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What a run came to; `metrics` are the last held-out ones, by the names in metrics.jsonl.
 
-    `parts` are the seconds of GRPO and of what came after it, and `internalised` what that was, if
-    anything was to come.
+    `seconds` has all of it. `parts` are the seconds of GRPO (and what came before it) and of what
+    came after it, and `internalised` what that was, if anything was to come; `cold_started` is what
+    came before, if anything did.
     """
 
     output: Path
@@ -52,6 +62,7 @@ class RunResult:
     best: Best | None = None
     parts: dict[str, float] = field(default_factory=dict)
     internalised: Internalised | None = None
+    cold_started: ColdStarted | None = None
 
     @property
     def model(self) -> Path:
@@ -69,12 +80,14 @@ class RunResult:
         }
         if self.internalised is not None:
             said |= {"parts": self.parts, "internalised": asdict(self.internalised)}
+        if self.cold_started is not None:
+            said["cold_started"] = asdict(self.cold_started)
         return said
 
     @classmethod
     def from_manifest(cls, output: Path, said: Mapping[str, Any]) -> RunResult:
         """The result that the manifest in `output` has kept."""
-        made = said.get("internalised")
+        made, before = said.get("internalised"), said.get("cold_started")
         return cls(
             output=output,
             steps=said["steps"],
@@ -83,4 +96,5 @@ class RunResult:
             best=Best(output / "checkpoints" / "best", *said["best"]) if said["best"] else None,
             parts=said.get("parts", {}),
             internalised=Internalised(**made) if made else None,
+            cold_started=ColdStarted(**before) if before else None,
         )

@@ -163,6 +163,9 @@ def _hash(recipe: Recipe) -> str:
         del options["internalise"]  # versions before this one had no such key,
     if recipe.credit.format_gate:
         del options["credit"]["format_gate"]  # nor this one
+    if recipe.cold_start is not None and recipe.cold_start.target == "written":
+        for key in ("target", "rollouts", "temperature"):  # nor these
+            del options["cold_start"][key]
     if recipe.guide is not None:
         options["guide"] = Path(recipe.guide).read_text(encoding="utf-8")
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()

@@ -26,7 +26,7 @@ from safegrpo.training.checkpoints import (
     newest_checkpoint,
     seed_new_process,
 )
-from safegrpo.training.cold_start import cold_start
+from safegrpo.training.cold_start import cold_start, cold_started
 from safegrpo.training.config import Recipe
 from safegrpo.training.data import PreparedData
 from safegrpo.training.grpo import grpo_trainer, safety_reward
@@ -142,6 +142,7 @@ class Session:
             seconds=time.perf_counter() - began,
             metrics=values,
             best=self._best(evaluation),
+            cold_started=cold_started(self._origin) if self.recipe.cold_start else None,
         )
         name = "finished" if self.recipe.internalise is None else _GRPO
         manifest = {**manifest, name: result.to_manifest()}
@@ -238,7 +239,8 @@ class Session:
                     "cold_start trains a model that is not divided: make it under one process or "
                     f"DDP, then set model: {path} and cold_start: null"
                 )
-            self._say(f"cold start: {config.steps} supervised steps on the format")
+            on = "right responses of the model's own" if config.target == "own" else "the format"
+            self._say(f"cold start: {config.steps} supervised steps on {on}")
             cold_start(
                 self.recipe,
                 self.pairs,

@@ -30,7 +30,7 @@ class Collator:
     """Examples to model inputs: prompts padded on the left, responses on the right, as in GRPO."""
 
     def __init__(self, processor: Any, pairs: Sequence[TaggedPair], recipe: Recipe) -> None:
-        self._processor = processor
+        self.processor = processor
         self._pairs = pairs
         self._max_pixels = recipe.data.max_pixels
         self._template = dict(recipe.grpo.get("chat_template_kwargs") or {})
@@ -42,7 +42,7 @@ class Collator:
     def render(self, images: Sequence[Image.Image], prompt: str) -> str:
         """A prompt as text, up to where the model goes on."""
         return str(
-            self._processor.apply_chat_template(
+            self.processor.apply_chat_template(
                 chat_messages(images, prompt),
                 tokenize=False,
                 add_generation_prompt=True,
@@ -51,11 +51,11 @@ class Collator:
         )
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        tokenizer = self._processor.tokenizer
+        tokenizer = self.processor.tokenizer
         images = [self.images(example.row) for example in examples]
         texts = [self.render(i, e.prompt) for i, e in zip(images, examples, strict=True)]
         inputs = dict(
-            self._processor(
+            self.processor(
                 images=images if any(images) else None,
                 text=texts,
                 padding=True,

@@ -156,13 +156,18 @@ def _of_run(recipe: Recipe, done: RunResult) -> tuple[dict[str, Any], list[dict[
     steps = [row for row in rows if "reward" in row]
     grpo = sum(row["step_seconds"] for row in steps)
     batch = recipe.grpo["per_device_train_batch_size"]
-    after = done.internalised.sampled if done.internalised else 0
     parts = {**done.parts, "grpo": grpo}  # without what was measured in between
+    apart = 0
+    if done.cold_started is not None:
+        parts["cold_start"] = done.cold_started.seconds
+        apart += done.cold_started.sampled
+    if done.internalised is not None:
+        apart += done.internalised.sampled
     training = {
         "seconds": sum(parts.values()),
         "parts": parts,
         "steps": done.steps,
-        "rollouts": batch * done.steps + after,
+        "rollouts": batch * done.steps + apart,
     }
     curve = [row for row in rows if any(key.startswith("eval/") for key in row)]
     return training, curve

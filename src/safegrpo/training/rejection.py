@@ -1,0 +1,152 @@
+"""Rejection sampling: a model's own guided responses, of which those are kept that earn all.
+
+What supervised steps before GRPO and after it learn from, without anything written for them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accelerate.utils import gather_object
+from rich.console import Console
+
+from safegrpo.data.pairs import TaggedPair
+from safegrpo.evaluation.generate import generate_responses, packed_trust
+from safegrpo.reward import Target, score, without_canned
+from safegrpo.thinking import guided_prompt
+from safegrpo.training.callbacks import Display
+from safegrpo.training.config import Recipe, SampledConfig
+from safegrpo.training.model_parts import mixed_precision
+from safegrpo.training.supervised import Collator
+
+_DECODED = 4  # batches whose images are in memory at a time
+
+FEW = 0.1
+"""A side of which a smaller share is kept is hardly there."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A response to the guided prompt of a row of the training set, and the answer in it."""
+
+    row: int
+    response: str
+    answer: str
+
+
+def sample_rollouts(
+    model: Any,
+    collator: Collator,
+    processor: Any,
+    pairs: Sequence[TaggedPair],
+    guide: str,
+    recipe: Recipe,
+    config: SampledConfig,
+    args: Any,
+    console: Console,
+    phase: str,
+) -> list[tuple[int, str]]:
+    """(row, response) of every guided prompt that is asked, `config.rollouts` times each; `phase`
+    is what the console calls it.
+
+    Every process samples a share and gets all. What is sampled does not depend on how many there
+    are.
+    """
+    rows = list(range(len(pairs)))
+    random.Random(recipe.seed).shuffle(rows)
+    rows = rows[: config.examples] * config.rollouts
+    size = _DECODED * config.batch_size
+    trust = packed_trust(model) if recipe.shared_prefix else None
+    said: list[tuple[int, list[str]]] = []
+    with Display(console, phase, "rollout", len(rows)) as display:
+        for number, start in enumerate(range(0, len(rows), size)):
+            if number % args.world_size != args.process_index:
+                continue
+            with mixed_precision(args):
+                responses = generate_responses(
+                    model,
+                    processor,
+                    [
+                        (collator.images(row), guided_prompt(pairs[row].prompt, guide))
+                        for row in rows[start : start + size]
+                    ],
+                    max_new_tokens=args.max_completion_length,
+                    batch_size=config.batch_size,
+                    temperature=config.temperature,
+                    seed=recipe.seed * 1_000_003 + number,
+                    chat_template_kwargs=args.chat_template_kwargs,
+                    shared_prefix=recipe.shared_prefix,
+                    trust=trust,
+                )
+            said.append((start, responses))
+            display.show(start + len(responses))
+    everyone = gather_object(said) if args.world_size > 1 else said
+    responses = [response for _, part in sorted(everyone) for response in part]
+    return list(zip(rows, responses, strict=True))
+
+
+def earning_all(
+    said: Sequence[tuple[int, str]], pairs: Sequence[TaggedPair], recipe: Recipe
+) -> list[Rollout]:
+    """Of (row, response), those that earn the full reward by the recipe's rules, in order."""
+    targets = [Target(pairs[row].tags, pairs[row].prompt, pairs[row].answer) for row, _ in said]
+    share = recipe.credit.reason_share
+    found = [
+        score(response, target, recipe.rules, reason_share=share)
+        for (_, response), target in zip(said, targets, strict=True)
+    ]
+    found = without_canned(found, targets, recipe.rules)
+    return [
+        Rollout(row, response.strip(), (one.answer or "").strip())
+        for (row, response), one in zip(said, found, strict=True)
+        if one.reward == 1.0
+    ]
+
+
+@dataclass(frozen=True)
+class Side:
+    """The harmful pairs, or the harmless ones: rollouts `asked` of them, and those `kept`."""
+
+    name: str
+    asked: int
+    kept: tuple[Rollout, ...]
+
+    def __str__(self) -> str:
+        counts = f"{len(self.kept)} of {self.asked}"
+        return f"{counts} rollouts on {self.name} pairs earn the full reward"
+
+
+def sides(
+    said: Sequence[tuple[int, str]], kept: Sequence[Rollout], pairs: Sequence[TaggedPair]
+) -> list[Side]:
+    """Both sides, of which one may not have been asked at all."""
+    return [
+        Side(
+            name,
+            sum(_is_harmful(pairs[row]) == harmful for row, _ in said),
+            tuple(one for one in kept if _is_harmful(pairs[one.row]) == harmful),
+        )
+        for name, harmful in (("harmful", True), ("harmless", False))
+    ]
+
+
+def hardly_kept(
+    said: Sequence[tuple[int, str]], kept: Sequence[Rollout], pairs: Sequence[TaggedPair]
+) -> list[Side]:
+    """The sides of which hardly any responses are kept: what is learned from the other side's
+    would be the same answer to all."""
+    return [side for side in sides(said, kept, pairs) if len(side.kept) < FEW * side.asked]
+
+
+def shuffled(kept: Sequence[Rollout], seed: str) -> Iterator[Rollout]:
+    """All of `kept` in one order after another, without end."""
+    draw = random.Random(seed)
+    while True:
+        yield from draw.sample(kept, len(kept))
+
+
+def _is_harmful(pair: TaggedPair) -> bool:
+    return pair.tags is not None and pair.tags.combined == "unsafe"
