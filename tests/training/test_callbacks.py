@@ -49,6 +49,25 @@ def test_each_trouble_is_told_once_with_its_mend(wrong, words):
     assert said(out).count(words) == 1 and said(out).count("warning: ") == 1
 
 
+def behind(unsafe, safe):
+    return {**FINE, "refusal_rate/tagged_unsafe": unsafe, "refusal_rate/tagged_safe": safe}
+
+
+def test_answers_that_do_not_heed_their_tags_are_told_of_after_ten_steps():
+    out = console()
+    feed(RunWarnings(out, WarningConfig()), *[behind(0.25, 0.15)] * 9, FINE)
+    assert said(out) == ""  # a step without unsafe tags says nothing
+    feed(RunWarnings(out, WarningConfig()), *[behind(0.25, 0.15)] * 20)
+    assert said(out).count("25% refused behind unsafe and 15% behind safe") == 1
+    assert said(out).count("warning: step 10") == 1 and "cold_start.target: own" in said(out)
+
+
+def test_answers_that_heed_their_tags_on_the_whole_are_let_be():
+    out = console()
+    feed(RunWarnings(out, WarningConfig()), *[behind(0.0, 0.1), behind(0.9, 0.1)] * 10)
+    assert said(out) == ""
+
+
 def test_a_trouble_that_comes_back_is_told_again():
     out = console()
     refusing = {**FINE, "benign_refusal_rate": 0.9}

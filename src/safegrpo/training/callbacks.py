@@ -7,7 +7,9 @@ rich's is read in it, and control characters (which could drive a terminal) are 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -154,6 +156,13 @@ class SampleTable(TrainerCallback):
             self._console.print(sample_table(rows, state.global_step))
 
 
+LINK = 0.2
+"""How much oftener answers behind an unsafe combined tag must refuse to be said to heed it, as a
+mean over `LINK_STEPS`."""
+LINK_STEPS = 10
+_BEHIND = ("refusal_rate/tagged_unsafe", "refusal_rate/tagged_safe")
+
+
 class RunWarnings(TrainerCallback):
     """Says once when a run goes wrong in a known way, and again only after it had got better."""
 
@@ -161,6 +170,7 @@ class RunWarnings(TrainerCallback):
         self._console = console
         self._config = config
         self._zero_steps = 0
+        self._behind: deque[tuple[float, float]] = deque(maxlen=LINK_STEPS)
         self._warned: set[str] = set()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
@@ -196,4 +206,23 @@ class RunWarnings(TrainerCallback):
                 f"{refused:.0%} of the benign prompts were refused; add benign pairs or raise "
                 "grpo.beta"
             )
-        return {"zero": zero, "clipping": clipping, "refusing": refusing}
+        return {
+            "zero": zero,
+            "clipping": clipping,
+            "refusing": refusing,
+            "unlinked": self._unlinked(logs),
+        }
+
+    def _unlinked(self, logs: Mapping[str, float]) -> str | None:
+        if all(name in logs for name in _BEHIND):
+            self._behind.append((logs[_BEHIND[0]], logs[_BEHIND[1]]))
+        if len(self._behind) < LINK_STEPS:
+            return None
+        unsafe, safe = (fmean(rates) for rates in zip(*self._behind, strict=True))
+        if unsafe - safe >= LINK:
+            return None
+        return (
+            f"answers do not heed the tags: over {LINK_STEPS} steps {unsafe:.0%} refused behind "
+            f"unsafe and {safe:.0%} behind safe; refusals may be lost before they are rewarded: "
+            "teach them first with cold_start.target: own"
+        )

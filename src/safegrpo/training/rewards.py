@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from safegrpo.behavior import classify
 from safegrpo.models import special_token_ids
 from safegrpo.reward import RewardBreakdown, Target, score, without_canned
-from safegrpo.thinking import TAG_NAMES, Rules, Tags
+from safegrpo.thinking import TAG_NAMES, Rules, SafetyTag, Tags
 
 RewardFunction = Callable[..., list[float]]
 MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
@@ -167,6 +167,10 @@ def batch_metrics(scored: Sequence[Scored]) -> dict[str, float]:
         "detectors_disagree": [float(one.disputed) for one in scored],
         "rewarded_rate": [float(one.breakdown.reward > 0) for one in scored],
     }
+    for word in get_args(SafetyTag):
+        found[f"refusal_rate/tagged_{word}"] = [
+            _refuses(one) for one in scored if one.breakdown.stated.combined == word
+        ]
     for name in TAG_NAMES:
         found[f"tag_accuracy/{name}"] = [
             float(one.breakdown.stated[name] == getattr(one.target.tags, name))
