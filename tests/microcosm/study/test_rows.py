@@ -53,9 +53,18 @@ def test_nothing_comes_after_the_published_recipe():
     rows = all_rows(recipes_folder())
     for name, row in rows.items():
         of = name.partition("@")[0]
-        goes_on = of.startswith("ours") or of in ("published-internalised", "rejection")
-        if row.method == "grpo" and not goes_on:
-            assert grpo_recipe(row, {}, name)["internalise"] is None, name
+        goes_on = of.startswith("ours") or of in (
+            *("published-internalised", "rejection", "started-unlinked"),
+        )
+        if row.method == "grpo":
+            recipe = grpo_recipe(row, {}, name)
+            assert goes_on or recipe["internalise"] is None, name
+            assert bool(recipe.get("cold_start")) == ("started" in of), name
+
+
+def test_rows_named_unlinked_start_from_that_base_model():
+    for name, row in load_rows(recipes_folder()).items():
+        assert row.base == ("unlinked" if name.endswith("-unlinked") else "2m"), name
 
 
 def test_ours_and_the_published_recipe_on_our_pairs_see_the_same():

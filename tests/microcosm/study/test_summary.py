@@ -54,6 +54,19 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
     assert paper.endswith("could be checked: 1 hold, 1 unclear.")  # ours is not the paper's
 
 
+def test_rows_from_another_base_model_say_so() -> None:
+    lost = found(0.9, 0.9, -0.1, 0.1)
+    parts = [
+        Part("published", "ours", "guided", "twin_accuracy", lost, 1.0),
+        Part("published-unlinked", "ours-started-unlinked", "guided", "twin_accuracy", lost, 1.0),
+        Part("published-twins-unlinked", "ours-started-unlinked", "guided", "safety", lost, None),
+    ]
+    shipped, unlinked, _ = summary(EMPTY, parts, [], None, [])
+    assert shipped.startswith("- Asked with the guide, [`ours` against")
+    assert unlinked.startswith("- From a base model whose answers do not heed its tags, asked with")
+    assert "[`ours-started-unlinked` against `published-unlinked`]" in unlinked
+
+
 def test_differences_on_harder_items_are_told(tmp_path: Path) -> None:
     for row, rate in (("published", 0.9), ("ours", 0.4)):
         slices = {"looks": {"guided": asked({"safety": rate, "twin_accuracy": 0.5})}}

@@ -21,6 +21,9 @@ FAMILY = (
 Verdict = Literal["better", "worse", "no worse", "unclear", "too few seeds"]
 Modes = tuple[str, str]
 
+STARTED = "ours-started-unlinked"
+"""Ours from the base model whose answers do not heed its tags, after a cold start of its own."""
+
 HOMES: Modes = (HOME, HOME)
 PLAIN: Modes = ("direct", "direct")
 
@@ -35,9 +38,12 @@ BOTH = (
     ("rejection", "ours", "What GRPO adds to internalising the base model's own right responses."),
     ("labels", "ours", "What our recipe adds to supervision by tags and answers."),
     ("chains", "ours", "Against supervision by true chains of thought, which no tagged set has."),
-    ("published-unlinked", "ours-unlinked", "Recipe and pairs together."),
-    ("published-small-unlinked", "ours-unlinked", "Recipe and pairs together."),
-    ("published-twins-unlinked", "ours-unlinked", "The recipe alone: both on our pairs."),
+    ("published-unlinked", STARTED, "Recipe, pairs and cold start together."),
+    ("published-small-unlinked", STARTED, "Recipe, pairs and cold start together."),
+    ("published-twins-unlinked", STARTED, "Recipe and cold start: both on our pairs."),
+    ("published-started-unlinked", STARTED, "The recipe alone: both after the same cold start."),
+    ("ours-unlinked", STARTED, "What the cold start adds."),
+    ("started-unlinked", STARTED, "What GRPO adds to the cold start and to what comes after."),
 )
 """(row a, row b, what their difference is due to): compared in their home modes and plainly."""
 
@@ -45,7 +51,7 @@ ONCE = (
     *(("base", "ours"), ("guide", "ours"), ("ecso", "ours"), ("vlguard", "ours")),
     *(("think", "ours"), ("tags-only", "published-small"), ("behavior-only", "published-small")),
     *(("no-gate", "published-small"), ("per-component", "published-small")),
-    *(("strict", "published-small"), ("guide-unlinked", "ours-unlinked")),
+    *(("strict", "published-small"), ("guide-unlinked", STARTED)),
     ("tags-only-unlinked", "published-small-unlinked"),
     ("behavior-only-unlinked", "published-small-unlinked"),
 )

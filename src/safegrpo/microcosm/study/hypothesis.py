@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safegrpo.evaluation.stats import holm
-from safegrpo.microcosm.study.compared import FAMILY, behind
+from safegrpo.microcosm.study.compared import FAMILY, STARTED, behind
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.statistics import Comparison, no_worse
 from safegrpo.microcosm.study.study import OURS, Study
@@ -19,17 +19,18 @@ PAIRS = (
     ("published-internalised", "ours", ("direct",)),
     ("published-short", "ours-short", ("guided",)),
     ("published-small-short", "ours-short", ("guided",)),
-    ("published-unlinked", "ours-unlinked", ("guided", "direct")),
-    ("published-small-unlinked", "ours-unlinked", ("guided",)),
-    ("published-twins-unlinked", "ours-unlinked", ("guided",)),
+    ("published-unlinked", STARTED, ("guided", "direct")),
+    ("published-small-unlinked", STARTED, ("guided", "direct")),
+    ("published-twins-unlinked", STARTED, ("guided",)),
+    ("published-started-unlinked", STARTED, ("guided",)),
 )
 """(a published row, one of ours, asked how): as published, and the same recipe on our very pairs,
 also with what ours does after GRPO; then those with few rollouts and nothing after; then those from
-the base model whose answers do not heed its tags."""
+the base model whose answers do not heed its tags, the last after the cold start that ours has."""
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
-CARRIED = (OURS, "ours-answer", "published-internalised", "rejection", "ours-unlinked")
+CARRIED = (OURS, "ours-answer", "published-internalised", "rejection", STARTED)
 """Rows that learn to do without the guide."""
 HARDER = ("paraphrases", "looks")
 """Slices on which they are held against themselves as well."""

@@ -18,8 +18,8 @@ from safegrpo.report.tables import code, in_cell
 PUBLISHED, INTERNALISED = "published", "published-internalised"
 """The rows that ours is held against here: with the guide, and plainly too."""
 
-WHENCE = {"published-unlinked": "From the base model whose answers do not heed its tags, asked"}
-"""As these are, where the rows start from another base model."""
+UNLINKED = ("published-unlinked", "published-small-unlinked", "published-started-unlinked")
+"""And these, from the base model whose answers do not heed its tags."""
 
 ITEMS = {"test": "Test items", "paraphrases": "Reworded requests", "looks": "Words in new looks"}
 
@@ -33,7 +33,7 @@ def summary(
 ) -> Iterator[str]:
     """Lines of a list: ours against the published recipe, on harder items, without the guide, what
     it cost, and what became of the paper's claims; as far as there is something to say."""
-    own = [part for part in parts if part.published in (PUBLISHED, INTERNALISED, *WHENCE)]
+    own = [part for part in parts if part.published in (PUBLISHED, INTERNALISED, *UNLINKED)]
     for (row, mode), of_mode in groupby(own, key=lambda part: (part.published, part.mode)):
         yield _against(row, mode, list(of_mode))
     if own and not any(part.published == INTERNALISED for part in own):
@@ -66,8 +66,11 @@ def _against(row: str, mode: str, parts: Sequence[Part]) -> str:
         if part.p is None
     ]
     seeds = min(part.found.n_seeds for part in parts)
+    asked = f"Asked {MODES[mode]}"
+    if row in UNLINKED:
+        asked = f"From a base model whose answers do not heed its tags, asked {MODES[mode]}"
     return (
-        f"- {WHENCE.get(row, 'Asked')} {MODES[mode]}, [{code(parts[0].ours)} against {code(row)}]"
+        f"- {asked}, [{code(parts[0].ours)} against {code(row)}]"
         f"(#ours-against-safegrpo-as-published), {seeds} {'seed' if seeds == 1 else 'seeds'}: "
         f"better in {reached} of {len(better)}: {'; '.join(said)}."
     )
