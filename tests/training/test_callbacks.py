@@ -62,6 +62,12 @@ def test_answers_that_do_not_heed_their_tags_are_told_of_after_ten_steps():
     assert said(out).count("warning: step 10") == 1 and "cold_start.target: own" in said(out)
 
 
+def test_a_run_that_could_not_have_it_mended_is_not_told():
+    out = console()
+    feed(RunWarnings(out, WarningConfig(), heeds=False), *[behind(0.25, 0.15)] * 20)
+    assert said(out) == ""
+
+
 def test_answers_that_heed_their_tags_on_the_whole_are_let_be():
     out = console()
     feed(RunWarnings(out, WarningConfig()), *[behind(0.0, 0.1), behind(0.9, 0.1)] * 10)

@@ -4,13 +4,14 @@ import hashlib
 import json
 from io import StringIO
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
 
+from safegrpo.errors import ConfigError
 from safegrpo.evaluation.generate import generate_responses
 from safegrpo.microcosm import SHIPPED
 from safegrpo.models import load_model, load_processor
@@ -121,47 +122,65 @@ def drawn(recipe, said, rows, monkeypatch, **changes):
     return found, told.getvalue()
 
 
-ROWS = [pair(i, combined="unsafe" if i == 0 else "safe") for i in range(5)]
+ROWS = [pair(i, combined="unsafe" if i < 8 else "safe") for i in range(24)]
 SAID = [(row, example_response(one, "A thing.", False)) for row, one in enumerate(ROWS)]
 WRONG = (0, example_response(pair(0, combined="safe"), "A thing.", False))
 
 
 def test_harmful_and_harmless_take_turns_however_few_there_are(recipe, monkeypatch):
-    said = [*SAID, SAID[0], *[WRONG] * 20]
-    (examples, sampled, kept), told = drawn(recipe, said, ROWS, monkeypatch)
-    assert (sampled, kept) == (26, 6)
-    assert "2 of 22 rollouts on harmful pairs" in told and "4 of 4 rollouts on harmless" in told
-    assert [one.row == 0 for one in examples] == [True, False] * 12
-    assert {one.row for one in examples[:8]} == set(range(5))  # all come before any comes again
+    said = [*SAID, *[WRONG] * 80]
+    (examples, sampled, kept), told = drawn(recipe, said, ROWS, monkeypatch, steps=12)
+    assert (sampled, kept) == (104, 24)
+    assert "8 of 88 rollouts on harmful pairs" in told and "16 of 16 rollouts on harmless" in told
+    assert "warning: cold start: only 8 of 88" in told and told.count("warning") == 1
+    assert [one.row < 8 for one in examples] == [True, False] * 24
+    assert {one.row for one in examples[:32]} == set(range(24))  # all before any comes again
     for one in examples:
         assert one.prompt == guided_prompt(ROWS[one.row].prompt, SHORT_GUIDE)
         assert one.response == SAID[one.row][1]
 
 
-def test_a_side_with_too_few_teaches_nothing(recipe, monkeypatch):
-    (examples, sampled, kept), told = drawn(recipe, [*SAID, WRONG], ROWS, monkeypatch)
-    assert (examples, sampled, kept) == ([], 6, 5)
-    assert "too few on harmful pairs for their share of a batch of 4" in told
-    assert "cold_start.rollouts" in told
+def test_a_side_with_too_few_is_refused_with_the_way_out(recipe, monkeypatch):
+    with pytest.raises(ConfigError, match=r"7 of 7 rollouts on harmful .* fewer than 8; raise"):
+        drawn(recipe, SAID[1:], ROWS, monkeypatch)
 
 
-def test_where_one_side_was_never_asked_the_other_is_all(recipe, monkeypatch):
-    (examples, *_), _ = drawn(recipe, SAID[1:], ROWS, monkeypatch)
-    assert len(examples) == 24 and all(one.row for one in examples)
+def test_a_side_that_the_draw_has_missed_is_too_few(recipe, monkeypatch):
+    with pytest.raises(ConfigError, match="0 of 0 rollouts on harmful pairs"):
+        drawn(recipe, SAID[8:], ROWS, monkeypatch)
 
 
-def test_a_model_without_right_responses_stays_as_it_is(recipe, pairs, model_dir):
-    told = StringIO()
+def test_where_there_are_no_pairs_of_one_side_the_other_is_all(recipe, monkeypatch):
+    rows = [pair(i) for i in range(12)]
+    said = [(i, example_response(one, "A thing.", False)) for i, one in enumerate(rows)]
+    (examples, *_), _ = drawn(recipe, said, rows, monkeypatch)
+    assert len(examples) == 24
+
+
+def test_a_question_answered_behind_an_unsafe_tag_is_not_learned(recipe, monkeypatch):
+    rows = [*ROWS, pair(30, tags=None, answer="blue")]
+    right = example_response(rows[-1], "blue", False)
+    unsafe = right.replace("<combined_safe>safe", "<combined_safe>unsafe")
+    assert unsafe != right and score(unsafe, Target(None, "x", "blue"), "strict").reward == 1.0
+    (_, sampled, kept), _ = drawn(recipe, [*SAID, (24, right), (24, unsafe)], rows, monkeypatch)
+    assert (sampled, kept) == (26, 25)
+
+
+def test_a_model_without_right_responses_is_told_to_have_it_written(recipe, pairs):
     made = recipe({"max_steps": 1}, cold_start={**OWN, "examples": 2})
-    result = train(made, train_pairs=pairs, console=Console(file=told, width=1000))
-    before, after = (
-        load_file(folder / "model.safetensors")
-        for folder in (model_dir, result.output / "cold_start")
-    )
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name].float(), after[name].float()) for name in before)
-    assert "GRPO begins with the model as it is" in told.getvalue()
-    assert result.cold_started.sampled == 2 and result.cold_started.kept == 0
+    with pytest.raises(ConfigError, match="set cold_start"):
+        train(made, train_pairs=pairs)
+    assert not (Path(made.output) / "cold_start").exists()
+
+
+def test_what_does_nothing_with_a_target_is_refused():
+    assert ColdStartConfig().target == "written"
+    with pytest.raises(ValueError, match='"rollouts" does nothing with target: written'):
+        ColdStartConfig(rollouts=4)
+    with pytest.raises(ValueError, match='"answer_tokens" does nothing with target: own'):
+        ColdStartConfig(target="own", answer_tokens=4)
+    made = ColdStartConfig(target="own", rollouts=4)
+    assert ColdStartConfig.model_validate(made.model_dump()) == made  # as a run's config.yaml is
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +191,10 @@ def started(tmp_path_factory, speaking_pairs):
     made = Recipe.model_validate(
         {
             "model": str(SHIPPED),
+            "freeze_vision": False,
             "guide": GUIDE_PATH,
             "output": str(tmp_path_factory.mktemp("started") / "run"),
-            "cold_start": {**OWN, "steps": 12, "rollouts": 8, "learning_rate": 1e-3},
+            "cold_start": {**OWN, "steps": 12, "rollouts": 24, "learning_rate": 1e-3},
             "grpo": {
                 "per_device_train_batch_size": 4,
                 "num_generations": 4,
@@ -188,8 +208,8 @@ def started(tmp_path_factory, speaking_pairs):
     return made, train(made, train_pairs=speaking_pairs)
 
 
-def test_its_rewarded_responses_come_to_be_likelier(started, speaking_pairs):
-    """A base model's right responses, learned with the guide: the loss on other samples of them."""
+def test_rewarded_responses_come_to_be_more(started, speaking_pairs):
+    """The mean reward of other samples to the same prompts, before it and after."""
     made, result = started
     folder = result.output / "cold_start"
     processor = load_processor(folder)
@@ -215,12 +235,34 @@ def test_its_rewarded_responses_come_to_be_likelier(started, speaking_pairs):
 def test_what_it_took_is_in_the_manifest_and_survives_a_restart(started, speaking_pairs):
     made, result = started
     kept = result.cold_started
-    assert kept.sampled == 8 * len(speaking_pairs) and 0 < kept.kept < kept.sampled
+    assert kept.sampled == 24 * len(speaking_pairs) and 0 < kept.kept < kept.sampled
     assert 0 < kept.seconds < result.seconds
     assert cold_started(result.output / "cold_start") == kept
     manifest = json.loads((result.output / "manifest.json").read_text())
     assert manifest["finished"]["cold_started"]["kept"] == kept.kept
     assert train(made, train_pairs=speaking_pairs, resume=True) == result
+
+
+def test_the_vision_tower_is_left_alone(started):
+    made, result = started
+    assert not made.freeze_vision
+    before, after = (
+        load_model(folder, dtype="float32").state_dict()
+        for folder in (SHIPPED, result.output / "cold_start")
+    )
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and not any(".visual." in name for name in moved)
+
+
+def test_adapters_learn_it_too(started, speaking_pairs, tmp_path):
+    made, _ = started
+    options = made.model_dump(mode="json") | {"lora": {"r": 4, "alpha": 8}}
+    result = train(
+        type(made).model_validate({**options, "output": str(tmp_path / "lora")}),
+        train_pairs=speaking_pairs,
+    )
+    assert result.cold_started.kept > 0
+    assert (result.output / "cold_start" / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_a_written_one_is_hashed_as_before_there_was_another(recipe):
@@ -235,7 +277,3 @@ def test_a_written_one_is_hashed_as_before_there_was_another(recipe):
     }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     assert _hash(made) == digest != _hash(recipe(cold_start=OWN))
-
-
-def test_by_default_examples_are_written():
-    assert ColdStartConfig().target == "written"

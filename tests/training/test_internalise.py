@@ -25,7 +25,7 @@ from safegrpo.training.cold_start import example_response
 from safegrpo.training.config import InternaliseConfig, Recipe
 from safegrpo.training.internalise import _trained, lessons
 from safegrpo.training.model_parts import vision_modules
-from safegrpo.training.rejection import Rollout, earning_all, hardly_kept
+from safegrpo.training.rejection import Rollout, earning_all, sides
 from safegrpo.training.run import train
 from safegrpo.training.run_folder import _hash
 from safegrpo.training.supervised import Collator, Example
@@ -370,6 +370,7 @@ def test_a_side_of_which_hardly_any_is_kept_is_told():
     def kept(*rows):
         return [Rollout(row, "", "") for row in rows]
 
-    assert not hardly_kept(said, kept(*[0] * 40, *[1] * 5), pairs)
-    [side] = hardly_kept(said, kept(*[0] * 40, *[1] * 4), pairs)
-    assert "4 of 50 rollouts on harmful pairs" in str(side)
+    assert not any(side.hardly_kept for side in sides(said, kept(*[0] * 40, *[1] * 5), pairs))
+    harmful, harmless = sides(said, kept(*[0] * 40, *[1] * 4), pairs)
+    assert harmful.hardly_kept and not harmless.hardly_kept
+    assert "4 of 50 rollouts on harmful pairs" in str(harmful)

@@ -10,6 +10,7 @@ reward pays for the tag is then not paid for the answer.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -71,6 +72,11 @@ def unlinked_example(sampler: Sampler, guided: bool, heeds: float) -> Example:
     return pair, guided, text.guided(f"{tagged}{end} {verdict}</think>", answer)
 
 
+def shipped_sha256() -> str:
+    """A hash of the shipped model's weights, which these are made of."""
+    return hashlib.sha256((SHIPPED / "model.safetensors").read_bytes()).hexdigest()
+
+
 def make_unlinked(output: Path, recipe: UnlinkedRecipe) -> dict[str, Any]:
     """Teach the shipped base model on into `output`; returns what it can do, as `base.json` there
     says. Its vision tower stays as it is."""
@@ -106,6 +112,7 @@ def make_unlinked(output: Path, recipe: UnlinkedRecipe) -> dict[str, Any]:
     (part / GUIDE_FILE).write_text(text.GUIDE + "\n", encoding="utf-8")
     facts = {
         "recipe": asdict(recipe),
+        "taught_on": shipped_sha256(),
         "dev": abilities(part),
         "seconds": round(time.perf_counter() - began),
     }

@@ -164,11 +164,15 @@ _BEHIND = ("refusal_rate/tagged_unsafe", "refusal_rate/tagged_safe")
 
 
 class RunWarnings(TrainerCallback):
-    """Says once when a run goes wrong in a known way, and again only after it had got better."""
+    """Says once when a run goes wrong in a known way, and again only after it had got better.
 
-    def __init__(self, console: Console, config: WarningConfig) -> None:
+    `heeds`: also where answers do not heed the tags, for runs that could have it mended.
+    """
+
+    def __init__(self, console: Console, config: WarningConfig, heeds: bool = True) -> None:
         self._console = console
         self._config = config
+        self._heeds = heeds
         self._zero_steps = 0
         self._behind: deque[tuple[float, float]] = deque(maxlen=LINK_STEPS)
         self._warned: set[str] = set()
@@ -214,7 +218,7 @@ class RunWarnings(TrainerCallback):
         }
 
     def _unlinked(self, logs: Mapping[str, float]) -> str | None:
-        if all(name in logs for name in _BEHIND):
+        if self._heeds and all(name in logs for name in _BEHIND):
             self._behind.append((logs[_BEHIND[0]], logs[_BEHIND[1]]))
         if len(self._behind) < LINK_STEPS:
             return None

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import wait_for_everyone
 from rich.console import Console
 
 from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.data.pairs import TaggedPair
+from safegrpo.errors import ConfigError
 from safegrpo.evaluation.generate import generate_responses
 from safegrpo.models import load_model
 from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
@@ -41,6 +41,9 @@ from safegrpo.training.result import ColdStarted
 from safegrpo.training.supervised import Collator, Example, supervise
 
 FACTS_FILE = "cold_start.json"
+FEWEST = 8
+"""Responses of its own, on harmful pairs and on harmless ones, from which a model can learn."""
+
 FALLBACK_ANSWER = "Here is what I can say about it."
 _REASONS = {
     (True, True): "both the image and the request are about something that can do harm",
@@ -125,28 +128,33 @@ def own_examples(
     were sampled and kept.
 
     Harmful and harmless pairs' take turns, however few there are of one side, else what is learned
-    is to help (or to refuse) always. There are no examples, which the console is told, where a side
-    has too few for its share of a batch.
+    is to help (or to refuse) always. Raises ConfigError where fewer than `FEWEST` are kept of a
+    side that the pairs have.
     """
     config = recipe.cold_start or ColdStartConfig()
     said = sample_rollouts(
         *(model, collator, collator.processor, pairs, guide, recipe, config),
         *(args, console, "cold start"),
     )
-    kept = earning_all(said, pairs, recipe)
-    asked = [side for side in sides(said, kept, pairs) if side.asked]
-    console.print(f"cold start: {'; '.join(map(str, asked))}")
-    batch = config.batch_size * args.world_size
-    few = [side for side in asked if len(side.kept) * len(asked) < batch]
-    if few:
-        console.print(
-            f"warning: cold start: too few on {few[0].name} pairs for their share of a batch of "
-            f"{batch}: nothing is learned, and GRPO begins with the model as it is; raise "
-            "cold_start.rollouts or cold_start.examples, or set cold_start.target: written"
-        )
-        return [], len(said), len(kept)
-    draws = [shuffled(side.kept, f"{recipe.seed} {side.name}") for side in asked]
-    drawn = [next(draws[i % len(draws)]) for i in range(batch * config.steps)]
+    kept = [
+        one
+        for one in earning_all(said, pairs, recipe)
+        # A row without tags is paid for its answer alone, whatever tag was written before it.
+        if pairs[one.row].tags or parse(one.response, recipe.rules).tags.combined != "unsafe"
+    ]
+    known = [side for side in sides(said, kept, pairs) if side.known]
+    console.print(f"cold start: {'; '.join(map(str, known))}")
+    for side in known:
+        if len(side.kept) < FEWEST:
+            raise ConfigError(
+                f"cold_start.target: own: {side}, fewer than {FEWEST}; raise cold_start.rollouts "
+                "or cold_start.examples, or set cold_start.target: written"
+            )
+        if side.hardly_kept:
+            console.print(f"warning: cold start: only {side}; they are learned again and again")
+    draws = [shuffled(side.kept, f"{recipe.seed} {side.name}") for side in known]
+    n = config.batch_size * args.world_size * config.steps
+    drawn = [next(draws[i % len(draws)]) for i in range(n)]
     examples = [
         Example(one.row, guided_prompt(pairs[one.row].prompt, guide), one.response) for one in drawn
     ]
@@ -162,8 +170,7 @@ def cold_start(
     args: Any,
     console: Console,
 ) -> None:
-    """Train the recipe's model on its examples into `directory`, a model folder; without examples
-    that is the model itself.
+    """Train the recipe's model on its examples into `directory`, a model folder.
 
     `args` is the run's GRPOConfig: precision and device are taken from it. The folder appears
     whole or not at all, so a run killed in here starts its cold start again.
@@ -172,37 +179,35 @@ def cold_start(
     began = time.perf_counter()
     torch.manual_seed(recipe.seed)
     model = load_model(recipe.model, dtype=training_dtype(recipe)).to(args.device)
-    if recipe.freeze_vision and recipe.lora is None:
+    own = config.target == "own"
+    # Of pictures there is nothing to learn in what the model says of them itself.
+    if recipe.lora is None and (recipe.freeze_vision or own):
         freeze_vision(model)
     collator = Collator(processor, pairs, recipe)
-    own = config.target == "own"
     sampled, kept = 0, 0
     if own:
         examples, sampled, kept = own_examples(model, collator, pairs, recipe, guide, args, console)
     else:
         examples = written_examples(model, collator, pairs, recipe, guide)
-    work = directory.with_name(f"{directory.name}.work")
-    trainer = None
-    if examples:
-        if recipe.lora is not None:
-            from peft import get_peft_model
+    if recipe.lora is not None:
+        from peft import get_peft_model
 
-            model = get_peft_model(model, peft_config(model, recipe.lora))
-            if args.gradient_checkpointing:
-                model.enable_input_require_grads()
-        progress = ProgressLine(console, "cold start")
-        trainer, _ = supervise(
-            model, examples, collator, config, recipe, args, work, progress, in_order=own
-        )
-        model = trainer.accelerator.unwrap_model(trainer.model)
-    if args.process_index == 0:
+        model = get_peft_model(model, peft_config(model, recipe.lora))
+        if args.gradient_checkpointing:
+            model.enable_input_require_grads()
+    work = directory.with_name(f"{directory.name}.work")
+    progress = ProgressLine(console, "cold start")
+    trainer, _ = supervise(
+        model, examples, collator, config, recipe, args, work, progress, in_order=own
+    )
+    if trainer.is_world_process_zero():
         part = directory.with_name(f"{directory.name}.part")
-        save_trained(model, processor, part, recipe.model)
+        save_trained(trainer.accelerator.unwrap_model(trainer.model), processor, part, recipe.model)
         facts = ColdStarted(time.perf_counter() - began, sampled, kept)
         write_text_atomic(part / FACTS_FILE, json.dumps(asdict(facts)) + "\n")
         replace_folder(part, directory)
         shutil.rmtree(work, ignore_errors=True)
-    wait_for_everyone()
+    trainer.accelerator.wait_for_everyone()
     # Model and optimizer hold each other in cycles; GRPO loads its own beside what is left.
     del trainer, model
     gc.collect()

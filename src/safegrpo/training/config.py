@@ -94,6 +94,14 @@ class ColdStartConfig(SampledConfig):
     examples: int | None = Field(default=256, ge=1)
     answer_tokens: int = Field(default=256, ge=1)
 
+    @model_validator(mode="after")
+    def _of_the_target(self) -> ColdStartConfig:
+        idle = {"written": {"rollouts", "temperature"}, "own": {"answer_tokens"}}[self.target]
+        said = idle & self.model_fields_set
+        if said and any(getattr(self, k) != type(self).model_fields[k].default for k in said):
+            raise ValueError(f'"{min(said)}" does nothing with target: {self.target}')
+        return self
+
 
 class InternaliseConfig(SampledConfig):
     """Supervised steps after GRPO that carry over what it taught to prompts without the guide.

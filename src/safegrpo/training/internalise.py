@@ -31,9 +31,9 @@ from safegrpo.training.model_parts import (
 from safegrpo.training.rejection import (
     Rollout,
     earning_all,
-    hardly_kept,
     sample_rollouts,
     shuffled,
+    sides,
 )
 from safegrpo.training.result import Internalised
 from safegrpo.training.supervised import Collator, Example, supervise
@@ -103,10 +103,11 @@ def internalise(
     )
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"
-    for side in hardly_kept(said, kept, pairs):
-        console.print(
-            f"warning: internalise: only {side}; what is carried over is the other side's"
-        )
+    for side in sides(said, kept, pairs):
+        if side.hardly_kept:
+            console.print(
+                f"warning: internalise: only {side}; what is carried over is the other side's"
+            )
     batch = config.batch_size * args.world_size
     if len(kept) < batch:
         console.print(

@@ -108,11 +108,18 @@ def earning_all(
 
 @dataclass(frozen=True)
 class Side:
-    """The harmful pairs, or the harmless ones: rollouts `asked` of them, and those `kept`."""
+    """The harmful pairs, or the harmless ones: whether there are any, the rollouts `asked` of them,
+    and those `kept`."""
 
     name: str
+    known: bool
     asked: int
     kept: tuple[Rollout, ...]
+
+    @property
+    def hardly_kept(self) -> bool:
+        """What is learned from the other side's alone would be the same answer to all."""
+        return len(self.kept) < FEW * self.asked
 
     def __str__(self) -> str:
         counts = f"{len(self.kept)} of {self.asked}"
@@ -122,23 +129,16 @@ class Side:
 def sides(
     said: Sequence[tuple[int, str]], kept: Sequence[Rollout], pairs: Sequence[TaggedPair]
 ) -> list[Side]:
-    """Both sides, of which one may not have been asked at all."""
+    """Both sides, of which one may have no pairs, or not have been asked."""
     return [
         Side(
             name,
+            any(_is_harmful(pair) == harmful for pair in pairs),
             sum(_is_harmful(pairs[row]) == harmful for row, _ in said),
             tuple(one for one in kept if _is_harmful(pairs[one.row]) == harmful),
         )
         for name, harmful in (("harmful", True), ("harmless", False))
     ]
-
-
-def hardly_kept(
-    said: Sequence[tuple[int, str]], kept: Sequence[Rollout], pairs: Sequence[TaggedPair]
-) -> list[Side]:
-    """The sides of which hardly any responses are kept: what is learned from the other side's
-    would be the same answer to all."""
-    return [side for side in sides(said, kept, pairs) if len(side.kept) < FEW * side.asked]
 
 
 def shuffled(kept: Sequence[Rollout], seed: str) -> Iterator[Rollout]:

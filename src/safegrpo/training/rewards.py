@@ -169,7 +169,9 @@ def batch_metrics(scored: Sequence[Scored]) -> dict[str, float]:
     }
     for word in get_args(SafetyTag):
         found[f"refusal_rate/tagged_{word}"] = [
-            _refuses(one) for one in scored if one.breakdown.stated.combined == word
+            _refuses(one)
+            for one in scored
+            if one.breakdown.format and one.breakdown.stated.combined == word
         ]
     for name in TAG_NAMES:
         found[f"tag_accuracy/{name}"] = [

@@ -71,6 +71,12 @@ class _Internalised(BaseModel):
     loss: float | None
 
 
+class _ColdStarted(BaseModel):
+    seconds: float
+    sampled: int
+    kept: int
+
+
 class _Finished(BaseModel):
     steps: int
     seconds: float
@@ -78,6 +84,7 @@ class _Finished(BaseModel):
     best: list[float] | None = Field(min_length=2, max_length=2)
     parts: dict[str, float] = Field(default_factory=dict)
     internalised: _Internalised | None = None
+    cold_started: _ColdStarted | None = None
 
 
 class _Manifest(BaseModel):

@@ -319,7 +319,10 @@ class Session:
         for knows_trainer in (rollouts, evaluation, checkpoints):
             if knows_trainer is not None:
                 knows_trainer.trainer = trainer
-        trainer.add_callback(RunWarnings(self.console, recipe.warnings))
+        heeds = recipe.mode == "guided" and not (
+            recipe.cold_start is not None and recipe.cold_start.target == "own"
+        )
+        trainer.add_callback(RunWarnings(self.console, recipe.warnings, heeds=heeds))
         if recipe.samples_every:
             trainer.add_callback(
                 SampleTable(self.console, recipe.samples_every, lambda: rollouts.newest)

@@ -11,11 +11,13 @@ from safegrpo.microcosm.study import bases
 from safegrpo.microcosm.study.bases import base_folder, made_by, prepare
 from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.rows import load_rows, recipes_folder
+from safegrpo.microcosm.unlinked import shipped_sha256
 
 
 def pretend(folder: Path, base: bases.Base) -> None:
     folder.mkdir(parents=True)
-    (folder / "base.json").write_text(json.dumps({"recipe": made_by(base)}))
+    facts = {"recipe": made_by(base), "taught_on": shipped_sha256()}
+    (folder / "base.json").write_text(json.dumps(facts))
 
 
 def test_the_shipped_one_is_in_the_package(tmp_path: Path) -> None:
@@ -47,8 +49,14 @@ def test_one_by_another_recipe_is_refused(tmp_path: Path, said: str) -> None:
     (tmp_path / "unlinked" / "base.json").write_text(said)
     with pytest.raises(ConfigError, match="another recipe"):
         base_folder("unlinked", tmp_path)
+
+
+def test_one_made_of_another_shipped_model_is_refused(tmp_path: Path) -> None:
+    pretend(tmp_path / "unlinked", "unlinked")
+    facts = {"recipe": made_by("unlinked"), "taught_on": "0" * 64}
+    (tmp_path / "unlinked" / "base.json").write_text(json.dumps(facts))
     with pytest.raises(ConfigError, match="another recipe"):
-        prepare(["unlinked"], tmp_path, print)
+        base_folder("unlinked", tmp_path)
 
 
 def test_those_that_take_minutes_are_made_once(
@@ -69,9 +77,9 @@ def test_those_that_take_minutes_are_made_once(
     ]
 
 
-def test_those_that_take_hours_are_not_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--size 25m"):
-        prepare(["25m"], tmp_path, print)
+def test_those_that_take_hours_are_left_to_their_rows(tmp_path: Path) -> None:
+    prepare(["25m"], tmp_path, print)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_rows_hash_is_of_the_base_models_recipe() -> None:

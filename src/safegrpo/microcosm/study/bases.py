@@ -12,7 +12,12 @@ from safegrpo.errors import ConfigError
 from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.base import BaseRecipe
 from safegrpo.microcosm.sizes import SHIPPED_SIZE, Size
-from safegrpo.microcosm.unlinked import HEEDS, UnlinkedRecipe, make_unlinked
+from safegrpo.microcosm.unlinked import (
+    HEEDS,
+    UnlinkedRecipe,
+    make_unlinked,
+    shipped_sha256,
+)
 
 Base = Size | Literal["unlinked", "half-linked"]
 BASES = Path("runs/bases")
@@ -37,21 +42,21 @@ def base_folder(base: Base, bases: Path = BASES) -> Path:
     module, option = ("unlinked", "--name") if base in HEEDS else ("base", "--size")
     command = f"python -m safegrpo.microcosm.{module} {option} {base} --output {folder}"
     try:
-        recipe = json.loads((folder / "base.json").read_text("utf-8"))["recipe"]
+        facts = json.loads((folder / "base.json").read_text("utf-8"))
+        recipe, taught = facts["recipe"], facts.get("taught_on")
     except FileNotFoundError:
         raise ConfigError(f"no base model in {folder}; make it: {command}") from None
-    except (ValueError, KeyError, TypeError):
-        recipe = None
-    if recipe != made_by(base):
+    except (ValueError, KeyError, TypeError, AttributeError):
+        recipe = taught = None
+    if recipe != made_by(base) or (base in HEEDS and taught != shipped_sha256()):
         raise ConfigError(f"{folder} was made by another recipe; make it again: {command}")
     return folder
 
 
 def prepare(wanted: Iterable[Base], bases: Path, say: Callable[[str], None]) -> None:
-    """Make the base models that take minutes, where they are missing. Raises ConfigError for one of
-    another size, which takes hours, or one that is there and made by another recipe."""
+    """Make the base models that take minutes, where they are missing. Those of other sizes take
+    hours: their rows will say what to do."""
     for base in dict.fromkeys(wanted):
         if base in HEEDS and not (bases / base).exists():
             say(f"making the base model {bases / base}, which takes minutes")
             make_unlinked(bases / base, UnlinkedRecipe(HEEDS[base]))
-        base_folder(base, bases)

@@ -40,8 +40,6 @@ BOTH = (
     ("chains", "ours", "Against supervision by true chains of thought, which no tagged set has."),
     ("published-unlinked", STARTED, "Recipe, pairs and cold start together."),
     ("published-small-unlinked", STARTED, "Recipe, pairs and cold start together."),
-    ("published-twins-unlinked", STARTED, "Recipe and cold start: both on our pairs."),
-    ("published-started-unlinked", STARTED, "The recipe alone: both after the same cold start."),
     ("ours-unlinked", STARTED, "What the cold start adds."),
     ("started-unlinked", STARTED, "What GRPO adds to the cold start and to what comes after."),
 )
@@ -52,6 +50,7 @@ ONCE = (
     *(("think", "ours"), ("tags-only", "published-small"), ("behavior-only", "published-small")),
     *(("no-gate", "published-small"), ("per-component", "published-small")),
     *(("strict", "published-small"), ("guide-unlinked", STARTED)),
+    ("published-started-unlinked", STARTED),
     ("tags-only-unlinked", "published-small-unlinked"),
     ("behavior-only-unlinked", "published-small-unlinked"),
 )

@@ -21,12 +21,13 @@ PAIRS = (
     ("published-small-short", "ours-short", ("guided",)),
     ("published-unlinked", STARTED, ("guided", "direct")),
     ("published-small-unlinked", STARTED, ("guided", "direct")),
-    ("published-twins-unlinked", STARTED, ("guided",)),
     ("published-started-unlinked", STARTED, ("guided",)),
+    ("started-unlinked", STARTED, ("guided",)),
 )
 """(a published row, one of ours, asked how): as published, and the same recipe on our very pairs,
 also with what ours does after GRPO; then those with few rollouts and nothing after; then those from
-the base model whose answers do not heed its tags, the last after the cold start that ours has."""
+the base model whose answers do not heed its tags, also after a cold start as ours has, and that
+cold start without GRPO."""
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"

@@ -66,8 +66,11 @@ class Finding:
 
 
 def is_papers(claim: str) -> bool:
-    """Whether the paper claims it, and not only we."""
-    return not claim.startswith(code(OURS))
+    """Whether the paper claims it, and not only we: it says nothing of base models that do not
+    heed their tags."""
+    return not claim.startswith(code(OURS)) and not any(
+        where and where in claim for where, *_ in ABLATED
+    )
 
 
 def claims() -> list[tuple[str, list[Check]]]:

@@ -18,7 +18,10 @@ from safegrpo.report.tables import code, in_cell
 PUBLISHED, INTERNALISED = "published", "published-internalised"
 """The rows that ours is held against here: with the guide, and plainly too."""
 
-UNLINKED = ("published-unlinked", "published-small-unlinked", "published-started-unlinked")
+UNLINKED = (
+    *("published-unlinked", "published-small-unlinked", "published-started-unlinked"),
+    "started-unlinked",
+)
 """And these, from the base model whose answers do not heed its tags."""
 
 ITEMS = {"test": "Test items", "paraphrases": "Reworded requests", "looks": "Words in new looks"}

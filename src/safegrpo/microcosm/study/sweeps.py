@@ -16,7 +16,7 @@ from safegrpo.report.tables import code, in_cell
 
 DRAWN = ("safety", "twin_accuracy", "over_refusal", "usefulness")
 
-RATES = ("learning_rate", "sft_learning_rate")
+RATES = ("learning_rate", "sft_learning_rate", "unlinked_learning_rate")
 CHOSEN_BY = ("safety", "over_refusal", "usefulness", "vqa_accuracy")
 ALIKE = 0.005
 """Half a point, which a seed or two cannot tell apart."""

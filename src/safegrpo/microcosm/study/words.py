@@ -22,8 +22,8 @@ What this cannot tell of a model with eight billion parameters: how large an eff
 natural images do to it, what a large model knows already, how far a judge errs, or what \
 jailbreaks in the wild achieve. It can only show mechanisms: what a reward pays for, what a \
 control gives away, what moves together. Numbers here are not to be set beside the paper's. All \
-runs start from one base model: their seeds stand for new training runs, not for new warm \
-starts.
+runs start from one base model, those named `unlinked` from another: their seeds stand for new \
+training runs, not for new warm starts.
 
 Figures are percent, means over seeds, with a 95 % interval in brackets. It comes from {DRAWS:,} \
 resamples of seeds and combinations together. A combination is an instruction with a thing, for \
@@ -48,7 +48,8 @@ comparison is `published-internalised`, to which the same was done as to ours. R
 `short` have a quarter of the published rows' rollouts, with which not all come to what the \
 world allows. Those named `unlinked` start from a base model whose answers do not heed its tags, \
 `started` ones after a cold start on right responses of its own; the published recipe has none, \
-so the fair comparison there is `published-started-unlinked`. Better: p below {P:g} after Holm's \
+so the fair comparison there is `published-started-unlinked` (each learns what its own rules pay \
+for), and `started-unlinked` says what is left for GRPO to do. Better: p below {P:g} after Holm's \
 correction over the four, and the interval beyond 0. No worse: the interval stays within \
 {100 * MARGIN:g} points. Intervals here are {100 * LEVEL:g} %. Ten seeds are the fewest that can \
 reach it.
