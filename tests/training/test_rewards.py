@@ -85,7 +85,7 @@ def test_the_parts_are_logged(tokenizer, ids):
     assert metrics["tag_accuracy/combined"] == 3 / 7
     assert metrics["refusal_rate"] == 3 / 8
     assert metrics["benign_refusal_rate"] == 0
-    assert metrics["refusal_rate/tagged_unsafe"] == 1 / 2
+    assert metrics["refusal_rate/tagged_unsafe"] == 2 / 3
     assert metrics["refusal_rate/tagged_safe"] == 1 / 3
     assert extra["response"] == RESPONSES
     assert extra["id"][0] == "p0" and len(extra["faults"]) == 8

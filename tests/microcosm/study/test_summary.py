@@ -54,6 +54,16 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
     assert paper.endswith("could be checked: 1 hold, 1 unclear.")  # ours is not the paper's
 
 
+def test_too_few_seeds_are_not_called_no_better() -> None:
+    few = Comparison(0.1, 0.9, 0.8, 0.7, 0.9, 0.1, 0.1, 0.1, 1.0, 4, 100, 50)
+    said, _ = summary(
+        EMPTY,
+        [Part("published-small-unlinked", "ours", "guided", "twin_accuracy", few, 0.1)],
+        *([], None, []),
+    )
+    assert "4 seeds: too few to tell: twins 90.0 against 10.0" in said
+
+
 def test_rows_from_another_base_model_say_so() -> None:
     lost = found(0.9, 0.9, -0.1, 0.1)
     parts = [

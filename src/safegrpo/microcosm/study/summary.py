@@ -56,7 +56,10 @@ def summary(
 
 def _against(row: str, mode: str, parts: Sequence[Part]) -> str:
     better = [part for part in parts if part.p is not None]
-    reached = sum(part.verdict == "reached" for part in better)
+    verdicts = [part.verdict for part in better]
+    told = f"better in {verdicts.count('reached')} of {len(better)}"
+    if "too few seeds" in verdicts:
+        told = "too few to tell"
     said = [
         f"{METRICS[part.metric].title} {percent(part.found.rate_b)} against "
         f"{percent(part.found.rate_a)}{' (better)' if part.verdict == 'reached' else ''}"
@@ -75,7 +78,7 @@ def _against(row: str, mode: str, parts: Sequence[Part]) -> str:
     return (
         f"- {asked}, [{code(parts[0].ours)} against {code(row)}]"
         f"(#ours-against-safegrpo-as-published), {seeds} {'seed' if seeds == 1 else 'seeds'}: "
-        f"better in {reached} of {len(better)}: {'; '.join(said)}."
+        f"{told}: {'; '.join(said)}."
     )
 
 
