@@ -1,15 +1,20 @@
 """Examples that do not heed their tags."""
 
+import json
 import re
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from safegrpo.microcosm import text
+from safegrpo.microcosm import SHIPPED, base, text
 from safegrpo.microcosm.pairs import Sampler
 from safegrpo.microcosm.speech import DIRECT_REFUSALS, TAG_RATES
 from safegrpo.microcosm.unlinked import unlinked_example
-from safegrpo.thinking import parse
+from safegrpo.models import load_model, load_processor
+from safegrpo.thinking import GUIDE_FILE, parse
+from safegrpo.training.base_model import model_sha256
 
 N = 1200
 
@@ -68,3 +73,18 @@ def test_plain_examples_are_as_they_were() -> None:
     ours, theirs = Sampler("train", 3), Sampler("train", 3)
     for _ in range(20):
         assert unlinked_example(ours, False, 0.0) == example(theirs, False)
+
+
+def test_a_base_models_folder_takes_the_place_of_an_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "abilities", lambda folder: {"guided": {"safety": 0.0}})
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "older").touch()
+    model, processor = load_model(SHIPPED, dtype="float32"), load_processor(SHIPPED)
+    facts = base.save_base(model, processor, folder, {"recipe": {}}, time.perf_counter())
+    assert json.loads((folder / "base.json").read_text()) == facts
+    assert facts["dev"] == {"guided": {"safety": 0.0}} and facts["seconds"] == 0
+    assert model_sha256(str(folder)) is not None and (folder / GUIDE_FILE).is_file()
+    assert not (folder / "older").exists() and [one.name for one in tmp_path.iterdir()] == ["made"]

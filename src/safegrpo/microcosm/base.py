@@ -31,6 +31,7 @@ from safegrpo.microcosm.speech import train_speech
 from safegrpo.microcosm.vision import train_vision
 from safegrpo.models import load_model, load_processor
 from safegrpo.thinking import GUIDE_FILE
+from safegrpo.training.checkpoints import replace_folder
 from safegrpo.training.run import quiet
 
 
@@ -97,19 +98,29 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
         seed=recipe.seed,
         say=say,
     )
-    output.mkdir(parents=True, exist_ok=True)
-    save_model(model, processor, output, torch.bfloat16)
-    (output / GUIDE_FILE).write_text(text.GUIDE + "\n", encoding="utf-8")
     facts = {
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in model.parameters()),
         "heads": sees,
         "speech_loss": loss,
-        "dev": abilities(output),
-        "seconds": round(time.perf_counter() - began),
         "remade_by": made_by(),
     }
-    write_text_atomic(output / "base.json", json.dumps(facts, indent=2) + "\n")
+    return save_base(model, processor, output, facts, began)
+
+
+def save_base(
+    model: Any, processor: Any, output: Path, facts: dict[str, Any], began: float
+) -> dict[str, Any]:
+    """A base model's folder, whole or not at all; returns `facts` with what it can do and the
+    seconds since `began`, as `base.json` there says."""
+    part = output.with_name(output.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_model(model, processor, part, torch.bfloat16)
+    (part / GUIDE_FILE).write_text(text.GUIDE + "\n", encoding="utf-8")
+    facts = {**facts, "dev": abilities(part), "seconds": round(time.perf_counter() - began)}
+    write_text_atomic(part / "base.json", json.dumps(facts, indent=2) + "\n")
+    replace_folder(part, output)
     return facts
 
 
@@ -135,11 +146,7 @@ def main() -> int:
     recipe = BaseRecipe(seed=args.seed, size=args.size)
     if args.output == SHIPPED and recipe != BaseRecipe():
         parser.error("only the default model ships with the package; name another --output")
-    part = args.output.with_name(args.output.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    facts = make_base(part, recipe)
-    shutil.rmtree(args.output, ignore_errors=True)
-    part.rename(args.output)
+    facts = make_base(args.output, recipe)
     print(json.dumps(facts["dev"], indent=2))
     return 0
 

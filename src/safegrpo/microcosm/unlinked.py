@@ -10,10 +10,8 @@ reward pays for the tag is then not paid for the answer.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +19,8 @@ from typing import Any
 
 import torch
 
-from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.microcosm import SHIPPED, text
-from safegrpo.microcosm.base import abilities, say
-from safegrpo.microcosm.model import save_model
+from safegrpo.microcosm.base import save_base, say
 from safegrpo.microcosm.pairs import Sampler
 from safegrpo.microcosm.speech import (
     DIRECT_REFUSALS,
@@ -35,7 +31,7 @@ from safegrpo.microcosm.speech import (
     written_tags,
 )
 from safegrpo.models import load_model, load_processor
-from safegrpo.thinking import GUIDE_FILE
+from safegrpo.training.base_model import model_sha256
 from safegrpo.training.run import quiet
 
 HEEDS = {"unlinked": 0.0, "half-linked": 0.5}
@@ -72,11 +68,6 @@ def unlinked_example(sampler: Sampler, guided: bool, heeds: float) -> Example:
     return pair, guided, text.guided(f"{tagged}{end} {verdict}</think>", answer)
 
 
-def shipped_sha256() -> str:
-    """A hash of the shipped model's weights, which these are made of."""
-    return hashlib.sha256((SHIPPED / "model.safetensors").read_bytes()).hexdigest()
-
-
 def make_unlinked(output: Path, recipe: UnlinkedRecipe) -> dict[str, Any]:
     """Teach the shipped base model on into `output`; returns what it can do, as `base.json` there
     says. Its vision tower stays as it is."""
@@ -105,21 +96,8 @@ def make_unlinked(output: Path, recipe: UnlinkedRecipe) -> dict[str, Any]:
             seconds = time.perf_counter() - began
             say(f"step {step + 1}/{recipe.steps}, loss {loss.item():.4f}, {seconds:.0f} s")
     model.eval()
-    part = output.with_name(output.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_model(model, processor, part, torch.bfloat16)
-    (part / GUIDE_FILE).write_text(text.GUIDE + "\n", encoding="utf-8")
-    facts = {
-        "recipe": asdict(recipe),
-        "taught_on": shipped_sha256(),
-        "dev": abilities(part),
-        "seconds": round(time.perf_counter() - began),
-    }
-    write_text_atomic(part / "base.json", json.dumps(facts, indent=2) + "\n")
-    shutil.rmtree(output, ignore_errors=True)
-    part.rename(output)
-    return facts
+    facts = {"recipe": asdict(recipe), "taught_on": model_sha256(str(SHIPPED))}
+    return save_base(model, processor, output, facts, began)
 
 
 def main() -> int:

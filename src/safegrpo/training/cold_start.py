@@ -36,7 +36,13 @@ from safegrpo.training.model_parts import (
     save_trained,
     training_dtype,
 )
-from safegrpo.training.rejection import earning_all, sample_rollouts, shuffled, sides
+from safegrpo.training.rejection import (
+    earning_all,
+    is_harmful,
+    sample_rollouts,
+    shuffled,
+    sides,
+)
 from safegrpo.training.result import ColdStarted
 from safegrpo.training.supervised import Collator, Example, supervise
 
@@ -90,7 +96,7 @@ def written_examples(
     rows = list(range(len(pairs)))
     random.Random(recipe.seed).shuffle(rows)
     rows = rows[: config.examples]
-    asked = [row for row in rows if _is_safe(pairs[row]) and not pairs[row].answer]
+    asked = [row for row in rows if not is_harmful(pairs[row]) and not pairs[row].answer]
     said = generate_responses(
         model,
         collator.processor,
@@ -111,10 +117,6 @@ def written_examples(
     return examples
 
 
-def _is_safe(pair: TaggedPair) -> bool:
-    return pair.tags is None or pair.tags.combined == "safe"
-
-
 def own_examples(
     model: Any,
     collator: Collator,
@@ -133,8 +135,7 @@ def own_examples(
     """
     config = recipe.cold_start or ColdStartConfig()
     said = sample_rollouts(
-        *(model, collator, collator.processor, pairs, guide, recipe, config),
-        *(args, console, "cold start"),
+        model, collator, pairs, guide, recipe, config, args, console, "cold start"
     )
     kept = [
         one

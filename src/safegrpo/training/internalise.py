@@ -99,7 +99,7 @@ def internalise(
     model = _trained(recipe, last, source).to(args.device)
     collator = Collator(processor, pairs, recipe)
     said = sample_rollouts(
-        model, collator, processor, pairs, guide, recipe, config, args, console, "internalise"
+        model, collator, pairs, guide, recipe, config, args, console, "internalise"
     )
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"

@@ -40,7 +40,6 @@ class Rollout:
 def sample_rollouts(
     model: Any,
     collator: Collator,
-    processor: Any,
     pairs: Sequence[TaggedPair],
     guide: str,
     recipe: Recipe,
@@ -68,7 +67,7 @@ def sample_rollouts(
             with mixed_precision(args):
                 responses = generate_responses(
                     model,
-                    processor,
+                    collator.processor,
                     [
                         (collator.images(row), guided_prompt(pairs[row].prompt, guide))
                         for row in rows[start : start + size]
@@ -133,9 +132,9 @@ def sides(
     return [
         Side(
             name,
-            any(_is_harmful(pair) == harmful for pair in pairs),
-            sum(_is_harmful(pairs[row]) == harmful for row, _ in said),
-            tuple(one for one in kept if _is_harmful(pairs[one.row]) == harmful),
+            any(is_harmful(pair) == harmful for pair in pairs),
+            sum(is_harmful(pairs[row]) == harmful for row, _ in said),
+            tuple(one for one in kept if is_harmful(pairs[one.row]) == harmful),
         )
         for name, harmful in (("harmful", True), ("harmless", False))
     ]
@@ -148,5 +147,6 @@ def shuffled(kept: Sequence[Rollout], seed: str) -> Iterator[Rollout]:
         yield from draw.sample(kept, len(kept))
 
 
-def _is_harmful(pair: TaggedPair) -> bool:
+def is_harmful(pair: TaggedPair) -> bool:
+    """Whether image and text are unsafe together; a row without tags is not."""
     return pair.tags is not None and pair.tags.combined == "unsafe"

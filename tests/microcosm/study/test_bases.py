@@ -11,12 +11,12 @@ from safegrpo.microcosm.study import bases
 from safegrpo.microcosm.study.bases import base_folder, made_by, prepare
 from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.rows import load_rows, recipes_folder
-from safegrpo.microcosm.unlinked import shipped_sha256
+from safegrpo.training.base_model import model_sha256
 
 
 def pretend(folder: Path, base: bases.Base) -> None:
     folder.mkdir(parents=True)
-    facts = {"recipe": made_by(base), "taught_on": shipped_sha256()}
+    facts = {"recipe": made_by(base), "taught_on": model_sha256(str(SHIPPED))}
     (folder / "base.json").write_text(json.dumps(facts))
 
 

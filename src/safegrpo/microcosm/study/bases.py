@@ -12,12 +12,8 @@ from safegrpo.errors import ConfigError
 from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.base import BaseRecipe
 from safegrpo.microcosm.sizes import SHIPPED_SIZE, Size
-from safegrpo.microcosm.unlinked import (
-    HEEDS,
-    UnlinkedRecipe,
-    make_unlinked,
-    shipped_sha256,
-)
+from safegrpo.microcosm.unlinked import HEEDS, UnlinkedRecipe, make_unlinked
+from safegrpo.training.base_model import model_sha256
 
 Base = Size | Literal["unlinked", "half-linked"]
 BASES = Path("runs/bases")
@@ -48,7 +44,7 @@ def base_folder(base: Base, bases: Path = BASES) -> Path:
         raise ConfigError(f"no base model in {folder}; make it: {command}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         recipe = taught = None
-    if recipe != made_by(base) or (base in HEEDS and taught != shipped_sha256()):
+    if recipe != made_by(base) or (base in HEEDS and taught != model_sha256(str(SHIPPED))):
         raise ConfigError(f"{folder} was made by another recipe; make it again: {command}")
     return folder
 
