@@ -20,6 +20,7 @@ from safegrpo.thinking import GUIDE_FILE, Tags, guided_prompt
 from safegrpo.training import cold_start as module
 from safegrpo.training.cold_start import cold_started, example_response, own_examples
 from safegrpo.training.config import ColdStartConfig
+from safegrpo.training.link import LINK, Link
 from safegrpo.training.run import train
 from safegrpo.training.run_folder import _hash
 from safegrpo.training.supervised import Collator, Example
@@ -263,6 +264,130 @@ def test_adapters_learn_it_too(started, speaking_pairs, tmp_path):
     )
     assert result.cold_started.kept > 0
     assert (result.output / "cold_start" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+# Only where it is needed
+
+LOOKS = {**OWN, "when": "unlinked"}
+
+
+def say(combined, refuses):
+    """A well-formed response with this combined tag, which refuses or does not."""
+    said = example_response(pair(0, combined="unsafe" if refuses else "safe"), "A thing.", False)
+    other = "safe" if refuses else "unsafe"
+    return (
+        said
+        if combined != other
+        else said.replace(
+            f"<combined_safe>{'unsafe' if refuses else 'safe'}", f"<combined_safe>{combined}"
+        )
+    )
+
+
+def looked(recipe, monkeypatch, heeds):
+    """What is seen of a model that answers behind an unsafe tag, one in four, as `heeds(n)` says
+    of its n-th answer, and never refuses behind a safe one."""
+    asked, told = [], StringIO()
+
+    def sample(model, collator, pairs, rows, *_):
+        start = len(asked)
+        asked.extend(rows)
+        return [
+            (row, say("unsafe", heeds(n)) if n % 4 == 0 else say("safe", False))
+            for n, row in enumerate(rows, start)
+        ]
+
+    monkeypatch.setattr(module, "sample_rollouts", sample)
+    rows = [pair(i, combined="unsafe" if i % 2 else "safe") for i in range(600)]
+    made = recipe(cold_start={**LOOKS, "examples": None})
+    args = SimpleNamespace(world_size=1)
+    link, n = module.linked(None, None, rows, made, SHORT_GUIDE, args, Console(file=told))
+    assert n == len(asked) == len(set(asked))
+    return link, n, " ".join(told.getvalue().split())
+
+
+def test_a_model_that_heeds_its_tags_is_known_at_once(recipe, monkeypatch):
+    link, n, told = looked(recipe, monkeypatch, lambda n: True)
+    assert (link.strength, n) == (1.0, module.LOOK)
+    assert "100% of 16 answers refuse behind an unsafe tag and 0% of 48 behind a safe one" in told
+
+
+def test_one_that_does_not_takes_longer(recipe, monkeypatch):
+    link, n, _ = looked(recipe, monkeypatch, lambda n: n % 32 == 0)
+    assert link.strength == pytest.approx(1 / 8) and link.strength < LINK
+    assert module.LOOK < n <= module.LOOKED_AT
+
+
+def test_a_model_that_never_says_unsafe_tells_nothing(recipe, monkeypatch):
+    monkeypatch.setattr(module, "sample_rollouts", lambda *a: [(row, "no format") for row in a[3]])
+    rows = [pair(i) for i in range(100)]
+    told = StringIO()
+    link, n = module.linked(
+        *(None, None, rows, recipe(cold_start=LOOKS), SHORT_GUIDE, SimpleNamespace(world_size=1)),
+        Console(file=told),
+    )
+    assert (link.known, link.strength, link.decided, n) == (False, None, False, 100)
+    assert "too few" in " ".join(told.getvalue().split())
+
+
+def test_it_needs_the_models_own_responses():
+    with pytest.raises(ValueError, match="when: unlinked needs target: own"):
+        ColdStartConfig(when="unlinked")
+
+
+@pytest.fixture(scope="module")
+def not_needed(started, speaking_pairs, tmp_path_factory):
+    """A run from the same base model, whose answers heed its tags, and the same run without."""
+    folder = tmp_path_factory.mktemp("not_needed")
+    options = started[0].model_dump(mode="json")
+    runs = []
+    for name, config in (("looks", {**LOOKS, "rollouts": 8}), ("none", None)):
+        made = type(started[0]).model_validate(
+            {**options, "cold_start": config, "output": str(folder / name)}
+        )
+        runs.append((made, train(made, train_pairs=speaking_pairs)))
+    return runs
+
+
+def test_where_it_is_not_needed_grpo_starts_from_the_model_itself(not_needed):
+    (_, result), (_, without) = not_needed
+    facts = result.cold_started
+    assert not facts.trained and facts.kept == 0 and facts.link > 0.9
+    assert module.LOOK <= facts.sampled <= module.LOOKED_AT and without.cold_started is None
+    left = {path.name for path in (result.output / "cold_start").iterdir()}
+    assert left == {module.FACTS_FILE}
+    weights = [load_model(run.model, dtype="float32").state_dict() for run in (result, without)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_what_was_not_done_is_not_in_the_model_card(not_needed):
+    (_, result), _ = not_needed
+    assert "Supervised steps" not in (result.model / "README.md").read_text()
+
+
+def test_what_was_seen_survives_a_restart(not_needed, speaking_pairs):
+    (made, result), _ = not_needed
+    manifest = json.loads((result.output / "manifest.json").read_text())
+    assert manifest["finished"]["cold_started"]["trained"] is False
+    assert train(made, train_pairs=speaking_pairs, resume=True) == result
+    del manifest["finished"]  # as a run killed after it had looked would leave it
+    (result.output / "manifest.json").write_text(json.dumps(manifest))
+    stamp = (result.output / "cold_start" / module.FACTS_FILE).stat().st_mtime_ns
+    again = train(made, train_pairs=speaking_pairs, resume=True)
+    assert again.cold_started == result.cold_started
+    assert (result.output / "cold_start" / module.FACTS_FILE).stat().st_mtime_ns == stamp
+
+
+def test_where_it_is_needed_it_is_made(started, speaking_pairs, tmp_path, monkeypatch):
+    unlinked = Link((0.0,) * 20 + (1.0,), (0.0,) * 40)
+    monkeypatch.setattr(module, "linked", lambda *_: (unlinked, 61))
+    options = started[0].model_dump(mode="json")
+    options["cold_start"] |= {"when": "unlinked", "steps": 1}
+    made = type(started[0]).model_validate({**options, "output": str(tmp_path / "run")})
+    facts = train(made, train_pairs=speaking_pairs).cold_started
+    assert facts.trained and facts.link == pytest.approx(1 / 21) and facts.kept > 0
+    assert facts.sampled == 61 + 24 * len(speaking_pairs)
+    assert (tmp_path / "run" / "cold_start" / "model.safetensors").is_file()
 
 
 def test_a_written_one_is_hashed_as_before_there_was_another(recipe):

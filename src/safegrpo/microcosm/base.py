@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module, remove_hook_from_module
 from transformers import __version__
 
 from safegrpo.data.jsonl import write_text_atomic
@@ -70,7 +71,21 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def place(model: Any, device: str) -> None:
+    """Move the model. Its inputs follow it there, and what its vision tower makes of inputs from
+    elsewhere goes back to them: the warm start has its batches and its heads on the CPU."""
+    model.to(device)
+    add_hook_to_module(model, AlignDevicesHook(device))
+    add_hook_to_module(model.model.visual, AlignDevicesHook(device, io_same_device=True))
+
+
+def make_base(
+    output: Path, recipe: BaseRecipe | None = None, device: str = "cpu"
+) -> dict[str, Any]:
     """Train the base model into `output`; returns what it can do, as `base.json` there says."""
     recipe = recipe or BaseRecipe()
     began = time.perf_counter()
@@ -79,6 +94,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
     tokenizer = train_tokenizer(text.corpus())
     processor = build_processor(tokenizer)
     model = resized(build_model(tokenizer, recipe.seed), recipe.size, recipe.seed)
+    place(model, device)
     sees = train_vision(
         model,
         steps=recipe.vision_steps,
@@ -105,6 +121,7 @@ def make_base(output: Path, recipe: BaseRecipe | None = None) -> dict[str, Any]:
         "speech_loss": loss,
         "remade_by": made_by(),
     }
+    remove_hook_from_module(model, recurse=True)
     return save_base(model, processor, output, facts, began)
 
 
@@ -118,15 +135,18 @@ def save_base(
     part.mkdir(parents=True)
     save_model(model, processor, part, torch.bfloat16)
     (part / GUIDE_FILE).write_text(text.GUIDE + "\n", encoding="utf-8")
-    facts = {**facts, "dev": abilities(part), "seconds": round(time.perf_counter() - began)}
+    dev = abilities(part, device=model.device)
+    facts = {**facts, "dev": dev, "seconds": round(time.perf_counter() - began)}
     write_text_atomic(part / "base.json", json.dumps(facts, indent=2) + "\n")
     replace_folder(part, output)
     return facts
 
 
-def abilities(directory: Path, split: str = "dev", size: float = 1.0) -> dict[str, Any]:
+def abilities(
+    directory: Path, split: str = "dev", size: float = 1.0, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
     """What the model in `directory` can do on a held-out split, guided and direct."""
-    model = load_model(directory, dtype="float32")
+    model = load_model(directory, dtype="float32").to(device)
     processor = load_processor(directory)
     pairs = [pair.tagged() for pair in held_out(split, size)]  # type: ignore[arg-type]
     return {
@@ -140,13 +160,14 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=SHIPPED, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", choices=SIZES, default=SHIPPED_SIZE, help="default: %(default)s")
+    parser.add_argument("--device", default=default_device(), help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = BaseRecipe(seed=args.seed, size=args.size)
     if args.output == SHIPPED and recipe != BaseRecipe():
         parser.error("only the default model ships with the package; name another --output")
-    facts = make_base(args.output, recipe)
+    facts = make_base(args.output, recipe, args.device)
     print(json.dumps(facts["dev"], indent=2))
     return 0
 

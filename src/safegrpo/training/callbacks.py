@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 
 from safegrpo.terminal import printable
 from safegrpo.training.config import WarningConfig
+from safegrpo.training.link import LINK
 
 SHOWN_CHARACTERS = 600
 PLAIN_EVERY_SECONDS = 10.0
@@ -156,10 +157,7 @@ class SampleTable(TrainerCallback):
             self._console.print(sample_table(rows, state.global_step))
 
 
-LINK = 0.2
-"""How much oftener answers behind an unsafe combined tag must refuse to be said to heed it, as a
-mean over `LINK_STEPS`."""
-LINK_STEPS = 10
+LINK_STEPS = 10  # over which a mean is held against LINK
 _BEHIND = ("refusal_rate/tagged_unsafe", "refusal_rate/tagged_safe")
 
 

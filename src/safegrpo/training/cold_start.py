@@ -3,7 +3,8 @@
 From a policy whose every completion earns nothing: examples are then written, from the tagged
 pairs, with a short thinking and the true tags, then a refusal with its reason, or for safe pairs
 the row's own answer or what the model says when simply asked. Or from one whose answer does not
-heed its own tags: the model's own responses that earn the full reward are then its examples.
+heed its own tags: the model's own responses that earn the full reward are then its examples. With
+`when: unlinked` the second is done only where the model's first rollouts show the need.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from rich.console import Console
 
 from safegrpo.data.jsonl import write_text_atomic
@@ -30,6 +32,7 @@ from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
 from safegrpo.training.callbacks import ProgressLine
 from safegrpo.training.checkpoints import replace_folder
 from safegrpo.training.config import ColdStartConfig, Recipe
+from safegrpo.training.link import LINK, Link
 from safegrpo.training.model_parts import (
     freeze_vision,
     peft_config,
@@ -39,7 +42,9 @@ from safegrpo.training.model_parts import (
 from safegrpo.training.rejection import (
     earning_all,
     is_harmful,
+    rollout_rows,
     sample_rollouts,
+    scored,
     shuffled,
     sides,
 )
@@ -49,6 +54,9 @@ from safegrpo.training.supervised import Collator, Example, supervise
 FACTS_FILE = "cold_start.json"
 FEWEST = 8
 """Responses of its own, on harmful pairs and on harmless ones, from which a model can learn."""
+
+LOOK, LOOKED_AT = 64, 512
+"""Rollouts at a time, and at most, by which is seen whether answers heed the tags."""
 
 FALLBACK_ANSWER = "Here is what I can say about it."
 _REASONS = {
@@ -134,8 +142,9 @@ def own_examples(
     side that the pairs have.
     """
     config = recipe.cold_start or ColdStartConfig()
+    rows = rollout_rows(recipe, config, len(pairs))
     said = sample_rollouts(
-        model, collator, pairs, guide, recipe, config, args, console, "cold start"
+        model, collator, pairs, rows, guide, recipe, config, args, console, "cold start"
     )
     kept = [
         one
@@ -162,6 +171,31 @@ def own_examples(
     return examples, len(said), len(kept)
 
 
+def linked(
+    model: Any,
+    collator: Collator,
+    pairs: Sequence[TaggedPair],
+    recipe: Recipe,
+    guide: str,
+    args: Any,
+    console: Console,
+) -> tuple[Link, int]:
+    """How far the model's answers heed its tags, and how many rollouts it took to see."""
+    config = recipe.cold_start or ColdStartConfig()
+    rows = rollout_rows(recipe, config, len(pairs))[:LOOKED_AT]
+    said: list[tuple[int, str]] = []
+    link = Link.of(())
+    while len(said) < len(rows) and not link.decided:
+        part = rows[len(said) : len(said) + LOOK]
+        silent = Console(quiet=True)
+        said += sample_rollouts(
+            model, collator, pairs, part, guide, recipe, config, args, silent, "cold start"
+        )
+        link = Link.of(scored(said, pairs, recipe))
+    console.print(f"cold start: {link}")
+    return link, len(said)
+
+
 def cold_start(
     recipe: Recipe,
     pairs: Sequence[TaggedPair],
@@ -171,7 +205,8 @@ def cold_start(
     args: Any,
     console: Console,
 ) -> None:
-    """Train the recipe's model on its examples into `directory`, a model folder.
+    """Train the recipe's model on its examples into `directory`, a model folder; or say there that
+    it needs none.
 
     `args` is the run's GRPOConfig: precision and device are taken from it. The folder appears
     whole or not at all, so a run killed in here starts its cold start again.
@@ -185,30 +220,40 @@ def cold_start(
     if recipe.lora is None and (recipe.freeze_vision or own):
         freeze_vision(model)
     collator = Collator(processor, pairs, recipe)
-    sampled, kept = 0, 0
-    if own:
+    trainer, facts = None, ColdStarted(0.0, sampled=0, kept=0)
+    if config.when == "unlinked":
+        link, looked = linked(model, collator, pairs, recipe, guide, args, console)
+        heeds = link.strength is None or link.strength >= LINK
+        facts = ColdStarted(0.0, sampled=looked, kept=0, link=link.strength, trained=not heeds)
+    if own and facts.trained:
         examples, sampled, kept = own_examples(model, collator, pairs, recipe, guide, args, console)
-    else:
+        facts = replace(facts, sampled=facts.sampled + sampled, kept=kept)
+    elif facts.trained:
         examples = written_examples(model, collator, pairs, recipe, guide)
-    if recipe.lora is not None:
-        from peft import get_peft_model
-
-        model = get_peft_model(model, peft_config(model, recipe.lora))
-        if args.gradient_checkpointing:
-            model.enable_input_require_grads()
     work = directory.with_name(f"{directory.name}.work")
-    progress = ProgressLine(console, "cold start")
-    trainer, _ = supervise(
-        model, examples, collator, config, recipe, args, work, progress, in_order=own
-    )
-    if trainer.is_world_process_zero():
+    if facts.trained:
+        if recipe.lora is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, peft_config(model, recipe.lora))
+            if args.gradient_checkpointing:
+                model.enable_input_require_grads()
+        progress = ProgressLine(console, "cold start")
+        trainer, _ = supervise(
+            model, examples, collator, config, recipe, args, work, progress, in_order=own
+        )
+    if args.process_index == 0:
         part = directory.with_name(f"{directory.name}.part")
-        save_trained(trainer.accelerator.unwrap_model(trainer.model), processor, part, recipe.model)
-        facts = ColdStarted(time.perf_counter() - began, sampled, kept)
+        shutil.rmtree(part, ignore_errors=True)
+        if trainer is not None:
+            trained = trainer.accelerator.unwrap_model(trainer.model)
+            save_trained(trained, processor, part, recipe.model)
+        part.mkdir(parents=True, exist_ok=True)
+        facts = replace(facts, seconds=time.perf_counter() - began)
         write_text_atomic(part / FACTS_FILE, json.dumps(asdict(facts)) + "\n")
         replace_folder(part, directory)
         shutil.rmtree(work, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
+    PartialState().wait_for_everyone()
     # Model and optimizer hold each other in cycles; GRPO loads its own beside what is left.
     del trainer, model
     gc.collect()

@@ -87,10 +87,13 @@ class ColdStartConfig(SampledConfig):
     (greedy, at most `answer_tokens`), so that the format is learned and the manner of helping kept.
     `target: own`, for a model that writes it but answers as if it had not: those of its own
     `rollouts` that earn the full reward, as many harmful pairs' as harmless ones'. In them the
-    answer always follows the tag, and GRPO has a link to strengthen.
+    answer always follows the tag, and GRPO has a link to strengthen. With `when: unlinked` that is
+    done only where it is needed: where its first rollouts, a few dozen or more, do not refuse 20
+    points oftener behind an unsafe combined tag than behind a safe one.
     """
 
     target: Literal["written", "own"] = "written"
+    when: Literal["always", "unlinked"] = "always"
     examples: int | None = Field(default=256, ge=1)
     answer_tokens: int = Field(default=256, ge=1)
 
@@ -100,6 +103,8 @@ class ColdStartConfig(SampledConfig):
         said = idle & self.model_fields_set
         if said and any(getattr(self, k) != type(self).model_fields[k].default for k in said):
             raise ValueError(f'"{min(said)}" does nothing with target: {self.target}')
+        if self.when == "unlinked" and self.target != "own":
+            raise ValueError("when: unlinked needs target: own, which makes answers heed the tags")
         return self
 
 

@@ -31,6 +31,7 @@ from safegrpo.training.model_parts import (
 from safegrpo.training.rejection import (
     Rollout,
     earning_all,
+    rollout_rows,
     sample_rollouts,
     shuffled,
     sides,
@@ -98,8 +99,9 @@ def internalise(
     set_seed(recipe.seed)
     model = _trained(recipe, last, source).to(args.device)
     collator = Collator(processor, pairs, recipe)
+    rows = rollout_rows(recipe, config, len(pairs))
     said = sample_rollouts(
-        model, collator, pairs, guide, recipe, config, args, console, "internalise"
+        model, collator, pairs, rows, guide, recipe, config, args, console, "internalise"
     )
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"

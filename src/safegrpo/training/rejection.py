@@ -15,7 +15,7 @@ from rich.console import Console
 
 from safegrpo.data.pairs import TaggedPair
 from safegrpo.evaluation.generate import generate_responses, packed_trust
-from safegrpo.reward import Target, score, without_canned
+from safegrpo.reward import RewardBreakdown, Target, score, without_canned
 from safegrpo.thinking import guided_prompt
 from safegrpo.training.callbacks import Display
 from safegrpo.training.config import Recipe, SampledConfig
@@ -37,10 +37,18 @@ class Rollout:
     answer: str
 
 
+def rollout_rows(recipe: Recipe, config: SampledConfig, count: int) -> list[int]:
+    """Which of `count` training pairs are asked, `config.rollouts` times each, in order."""
+    rows = list(range(count))
+    random.Random(recipe.seed).shuffle(rows)
+    return rows[: config.examples] * config.rollouts
+
+
 def sample_rollouts(
     model: Any,
     collator: Collator,
     pairs: Sequence[TaggedPair],
+    rows: Sequence[int],
     guide: str,
     recipe: Recipe,
     config: SampledConfig,
@@ -48,15 +56,11 @@ def sample_rollouts(
     console: Console,
     phase: str,
 ) -> list[tuple[int, str]]:
-    """(row, response) of every guided prompt that is asked, `config.rollouts` times each; `phase`
-    is what the console calls it.
+    """(row, response) of the guided prompts of `rows`; `phase` is what the console calls it.
 
     Every process samples a share and gets all. What is sampled does not depend on how many there
     are.
     """
-    rows = list(range(len(pairs)))
-    random.Random(recipe.seed).shuffle(rows)
-    rows = rows[: config.examples] * config.rollouts
     size = _DECODED * config.batch_size
     trust = packed_trust(model) if recipe.shared_prefix else None
     said: list[tuple[int, list[str]]] = []
@@ -87,20 +91,26 @@ def sample_rollouts(
     return list(zip(rows, responses, strict=True))
 
 
-def earning_all(
+def scored(
     said: Sequence[tuple[int, str]], pairs: Sequence[TaggedPair], recipe: Recipe
-) -> list[Rollout]:
-    """Of (row, response), those that earn the full reward by the recipe's rules, in order."""
+) -> list[RewardBreakdown]:
+    """What each (row, response) earns by the recipe's rules."""
     targets = [Target(pairs[row].tags, pairs[row].prompt, pairs[row].answer) for row, _ in said]
     share = recipe.credit.reason_share
     found = [
         score(response, target, recipe.rules, reason_share=share)
         for (_, response), target in zip(said, targets, strict=True)
     ]
-    found = without_canned(found, targets, recipe.rules)
+    return without_canned(found, targets, recipe.rules)
+
+
+def earning_all(
+    said: Sequence[tuple[int, str]], pairs: Sequence[TaggedPair], recipe: Recipe
+) -> list[Rollout]:
+    """Of (row, response), those that earn the full reward, in order."""
     return [
         Rollout(row, response.strip(), (one.answer or "").strip())
-        for (row, response), one in zip(said, found, strict=True)
+        for (row, response), one in zip(said, scored(said, pairs, recipe), strict=True)
         if one.reward == 1.0
     ]
 

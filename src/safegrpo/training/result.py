@@ -39,11 +39,18 @@ class Internalised:
 
 @dataclass(frozen=True)
 class ColdStarted:
-    """What a cold start took: its seconds, and of `sampled` rollouts those `kept` to learn from."""
+    """What a cold start took: its seconds, and of `sampled` rollouts those `kept` to learn from.
+
+    `link` is how much oftener the model refused behind an unsafe tag of its own than behind a safe
+    one, where that was asked; None also where there were too few to tell. `trained` says whether
+    there is a model of its own.
+    """
 
     seconds: float
     sampled: int
     kept: int
+    link: float | None = None
+    trained: bool = True
 
 
 @dataclass(frozen=True)

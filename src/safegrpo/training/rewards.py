@@ -14,6 +14,7 @@ from safegrpo.behavior import classify
 from safegrpo.models import special_token_ids
 from safegrpo.reward import RewardBreakdown, Target, score, without_canned
 from safegrpo.thinking import TAG_NAMES, Rules, SafetyTag, Tags
+from safegrpo.training.link import refusals_behind
 
 RewardFunction = Callable[..., list[float]]
 MARKUP = ("think", "visual_safe", "text_safe", "combined_safe", "answer")
@@ -168,11 +169,8 @@ def batch_metrics(scored: Sequence[Scored]) -> dict[str, float]:
         "rewarded_rate": [float(one.breakdown.reward > 0) for one in scored],
     }
     for word in get_args(SafetyTag):
-        found[f"refusal_rate/tagged_{word}"] = [
-            _refuses(one)
-            for one in scored
-            if one.breakdown.format and one.breakdown.stated.combined == word
-        ]
+        behind = refusals_behind((one.breakdown for one in scored), word)
+        found[f"refusal_rate/tagged_{word}"] = behind
     for name in TAG_NAMES:
         found[f"tag_accuracy/{name}"] = [
             float(one.breakdown.stated[name] == getattr(one.target.tags, name))

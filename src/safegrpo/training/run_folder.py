@@ -75,6 +75,8 @@ class _ColdStarted(BaseModel):
     seconds: float
     sampled: int
     kept: int
+    link: float | None = None
+    trained: bool = True
 
 
 class _Finished(BaseModel):
@@ -173,6 +175,8 @@ def _hash(recipe: Recipe) -> str:
     if recipe.cold_start is not None and recipe.cold_start.target == "written":
         for key in ("target", "rollouts", "temperature"):  # nor these
             del options["cold_start"][key]
+    if recipe.cold_start is not None and recipe.cold_start.when == "always":
+        del options["cold_start"]["when"]  # nor this
     if recipe.guide is not None:
         options["guide"] = Path(recipe.guide).read_text(encoding="utf-8")
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()

@@ -79,6 +79,10 @@ class Session:
     def checkpoints(self) -> Path:
         return self.run_dir / "checkpoints"
 
+    @property
+    def _cold_start(self) -> Path:
+        return self.run_dir / "cold_start"
+
     def run(self, resume: bool, began: float) -> RunResult:
         """Train to the end and say what came of it."""
         data = {"train": describe_data(self.pairs, self.prepared.sha256)}
@@ -142,7 +146,7 @@ class Session:
             seconds=time.perf_counter() - began,
             metrics=values,
             best=self._best(evaluation),
-            cold_started=cold_started(self._origin) if self.recipe.cold_start else None,
+            cold_started=cold_started(self._cold_start),
         )
         name = "finished" if self.recipe.internalise is None else _GRPO
         manifest = {**manifest, name: result.to_manifest()}
@@ -177,7 +181,7 @@ class Session:
                 MetricsLog(self.run_dir, rows).append(after, {**values, **counts})
             learned = [row for row in rows if "reward" in row]
             card = Training(
-                self.recipe,
+                self._begun,
                 manifest,
                 step=grpo.steps,
                 steps=grpo.steps,
@@ -232,7 +236,7 @@ class Session:
 
     def _start_model(self, manifest: Mapping[str, Any]) -> str:
         """The model folder or name that GRPO starts from, after the cold start if there is one."""
-        path, config = Path(self._origin), self.recipe.cold_start
+        path, config = self._cold_start, self.recipe.cold_start
         if config is not None and not path.is_dir():
             if divided_launch():
                 raise ConfigError(
@@ -240,7 +244,8 @@ class Session:
                     f"DDP, then set model: {path} and cold_start: null"
                 )
             on = "right responses of the model's own" if config.target == "own" else "the format"
-            self._say(f"cold start: {config.steps} supervised steps on {on}")
+            where = " where answers do not heed the tags" if config.when == "unlinked" else ""
+            self._say(f"cold start: {config.steps} supervised steps on {on}{where}")
             cold_start(
                 self.recipe,
                 self.pairs,
@@ -251,10 +256,18 @@ class Session:
                 self._console,
             )
         card = path / CARD_FILE
-        if config is not None and self.args.process_index == 0 and not card.exists():
+        if self._begun.cold_start is not None and self._main and not card.exists():
             write_text_atomic(path / GUIDE_FILE, self.guide + "\n")
-            write_text_atomic(card, training_card(Training(self.recipe, manifest)))
+            write_text_atomic(card, training_card(Training(self._begun, manifest)))
         return self._start
+
+    @property
+    def _begun(self) -> Recipe:
+        """The recipe as it came to be: without a cold start that was not needed."""
+        facts = cold_started(self._cold_start) if self.recipe.cold_start else None
+        if facts is None or facts.trained:
+            return self.recipe
+        return self.recipe.model_copy(update={"cold_start": None})
 
     @property
     def _start(self) -> str:
@@ -265,15 +278,15 @@ class Session:
     @property
     def _origin(self) -> str:
         """What GRPO starts from, as the recipe has it: not where that lies on this machine."""
-        if self.recipe.cold_start is None:
+        if self._begun.cold_start is None:
             return self.recipe.model
-        return str(self.run_dir / "cold_start")
+        return str(self._cold_start)
 
     def _grpo_saver(self, trainer: SafeGRPOTrainer, manifest: Mapping[str, Any]) -> SaveModel:
         def made(name: str, values: Mapping[str, float]) -> Training:
             rows = [row for row in trainer.state.log_history if "reward" in row]
             return Training(
-                self.recipe,
+                self._begun,
                 manifest,
                 step=trainer.state.global_step,
                 steps=trainer.state.max_steps,
@@ -319,9 +332,8 @@ class Session:
         for knows_trainer in (rollouts, evaluation, checkpoints):
             if knows_trainer is not None:
                 knows_trainer.trainer = trainer
-        heeds = recipe.mode == "guided" and not (
-            recipe.cold_start is not None and recipe.cold_start.target == "own"
-        )
+        started = self._begun.cold_start
+        heeds = recipe.mode == "guided" and (started is None or started.target != "own")
         trainer.add_callback(RunWarnings(self.console, recipe.warnings, heeds=heeds))
         if recipe.samples_every:
             trainer.add_callback(

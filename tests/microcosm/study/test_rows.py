@@ -59,7 +59,10 @@ def test_nothing_comes_after_the_published_recipe():
         if row.method == "grpo":
             recipe = grpo_recipe(row, {}, name)
             assert goes_on or recipe["internalise"] is None, name
-            assert bool(recipe.get("cold_start")) == ("started" in of), name
+            started = of in ("published-started-unlinked", "started-unlinked")
+            when = (recipe.get("cold_start") or {}).get("when")
+            ours = goes_on and of not in ("published-internalised", "ours-unstarted-unlinked")
+            assert when == ("always" if started else "unlinked" if ours else None), name
 
 
 def test_rows_named_unlinked_start_from_that_base_model():

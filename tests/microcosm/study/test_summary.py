@@ -68,13 +68,13 @@ def test_rows_from_another_base_model_say_so() -> None:
     lost = found(0.9, 0.9, -0.1, 0.1)
     parts = [
         Part("published", "ours", "guided", "twin_accuracy", lost, 1.0),
-        Part("published-unlinked", "ours-started-unlinked", "guided", "twin_accuracy", lost, 1.0),
-        Part("published-twins-unlinked", "ours-started-unlinked", "guided", "safety", lost, None),
+        Part("published-unlinked", "ours-unlinked", "guided", "twin_accuracy", lost, 1.0),
+        Part("published-twins-unlinked", "ours-unlinked", "guided", "safety", lost, None),
     ]
     shipped, unlinked, _ = summary(EMPTY, parts, [], None, [])
     assert shipped.startswith("- Asked with the guide, [`ours` against")
     assert unlinked.startswith("- From a base model whose answers do not heed its tags, asked with")
-    assert "[`ours-started-unlinked` against `published-unlinked`]" in unlinked
+    assert "[`ours-unlinked` against `published-unlinked`]" in unlinked
 
 
 def test_differences_on_harder_items_are_told(tmp_path: Path) -> None:

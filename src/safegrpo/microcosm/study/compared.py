@@ -21,8 +21,8 @@ FAMILY = (
 Verdict = Literal["better", "worse", "no worse", "unclear", "too few seeds"]
 Modes = tuple[str, str]
 
-STARTED = "ours-started-unlinked"
-"""Ours from the base model whose answers do not heed its tags, after a cold start of its own."""
+OURS_UNLINKED = "ours-unlinked"
+"""Ours from the base model whose answers do not heed its tags."""
 
 HOMES: Modes = (HOME, HOME)
 PLAIN: Modes = ("direct", "direct")
@@ -38,10 +38,14 @@ BOTH = (
     ("rejection", "ours", "What GRPO adds to internalising the base model's own right responses."),
     ("labels", "ours", "What our recipe adds to supervision by tags and answers."),
     ("chains", "ours", "Against supervision by true chains of thought, which no tagged set has."),
-    ("published-unlinked", STARTED, "Recipe, pairs and cold start together."),
-    ("published-small-unlinked", STARTED, "Recipe, pairs and cold start together."),
-    ("ours-unlinked", STARTED, "What the cold start adds."),
-    ("started-unlinked", STARTED, "What GRPO adds to the cold start and to what comes after."),
+    ("published-unlinked", OURS_UNLINKED, "Recipe, pairs and cold start together."),
+    ("published-small-unlinked", OURS_UNLINKED, "Recipe, pairs and cold start together."),
+    ("ours-unstarted-unlinked", OURS_UNLINKED, "What the cold start adds."),
+    (
+        "started-unlinked",
+        OURS_UNLINKED,
+        "What GRPO adds to the cold start and to what comes after.",
+    ),
 )
 """(row a, row b, what their difference is due to): compared in their home modes and plainly."""
 
@@ -49,8 +53,8 @@ ONCE = (
     *(("base", "ours"), ("guide", "ours"), ("ecso", "ours"), ("vlguard", "ours")),
     *(("think", "ours"), ("tags-only", "published-small"), ("behavior-only", "published-small")),
     *(("no-gate", "published-small"), ("per-component", "published-small")),
-    *(("strict", "published-small"), ("guide-unlinked", STARTED)),
-    ("published-started-unlinked", STARTED),
+    *(("strict", "published-small"), ("guide-unlinked", OURS_UNLINKED)),
+    ("published-started-unlinked", OURS_UNLINKED),
     ("tags-only-unlinked", "published-small-unlinked"),
     ("behavior-only-unlinked", "published-small-unlinked"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safegrpo.evaluation.stats import holm
-from safegrpo.microcosm.study.compared import FAMILY, STARTED, behind
+from safegrpo.microcosm.study.compared import FAMILY, OURS_UNLINKED, behind
 from safegrpo.microcosm.study.results import METRICS
 from safegrpo.microcosm.study.statistics import Comparison, no_worse
 from safegrpo.microcosm.study.study import OURS, Study
@@ -19,10 +19,10 @@ PAIRS = (
     ("published-internalised", "ours", ("direct",)),
     ("published-short", "ours-short", ("guided",)),
     ("published-small-short", "ours-short", ("guided",)),
-    ("published-unlinked", STARTED, ("guided", "direct")),
-    ("published-small-unlinked", STARTED, ("guided", "direct")),
-    ("published-started-unlinked", STARTED, ("guided",)),
-    ("started-unlinked", STARTED, ("guided",)),
+    ("published-unlinked", OURS_UNLINKED, ("guided", "direct")),
+    ("published-small-unlinked", OURS_UNLINKED, ("guided", "direct")),
+    ("published-started-unlinked", OURS_UNLINKED, ("guided",)),
+    ("started-unlinked", OURS_UNLINKED, ("guided",)),
 )
 """(a published row, one of ours, asked how): as published, and the same recipe on our very pairs,
 also with what ours does after GRPO; then those with few rollouts and nothing after; then those from
@@ -31,7 +31,7 @@ cold start without GRPO."""
 
 BETTER = ("compositional_safety", "twin_accuracy", "over_refusal", "usefulness")
 NO_WORSE = "safety"
-CARRIED = (OURS, "ours-answer", "published-internalised", "rejection", STARTED)
+CARRIED = (OURS, "ours-answer", "published-internalised", "rejection", OURS_UNLINKED)
 """Rows that learn to do without the guide."""
 HARDER = ("paraphrases", "looks")
 """Slices on which they are held against themselves as well."""

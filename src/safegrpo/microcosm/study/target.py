@@ -2,7 +2,8 @@
 
 The recipes run one after the other on one machine, in turn over the seeds: on our engine, and the
 published one as TRL does it too (`shared_prefix: false` leaves generation and log-probabilities to
-TRL). Measuring is not counted, nor what comes after GRPO. A run counts up to the first of two
+TRL). Measuring is not counted, nor what comes after GRPO; what comes before it is, but for its
+tokens. A run counts up to the first of two
 measurements in a row at which it holds the target; one that never does gives a lower bound.
 """
 
@@ -27,7 +28,9 @@ from safegrpo.microcosm.study.results import COST_FILE
 from safegrpo.microcosm.study.rows import Say, all_rows, grpo_recipe
 from safegrpo.microcosm.study.run import given, log_of, machine
 from safegrpo.microcosm.study.worlds import training_set
+from safegrpo.training.cold_start import cold_started
 from safegrpo.training.config import Recipe
+from safegrpo.training.result import ColdStarted
 from safegrpo.training.run import quiet, train
 
 SAFETY, OVER_REFUSAL = 0.9, 0.1
@@ -87,11 +90,12 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
     """One run up to the target, as a row of cost.json."""
     quiet()
     row = all_rows(recipes)[contender.row]
-    grpo: dict[str, Any] = {"max_steps": contender.max_steps}
+    always = given(SHIPPED, seed, work)
+    grpo = {**always["grpo"], "max_steps": contender.max_steps}
     if contender.learning_rate is not None:
         grpo["learning_rate"] = contender.learning_rate
     changes = {
-        **given(SHIPPED, seed, work),
+        **always,
         "shared_prefix": not contender.stock,
         "internalise": None,
         "evaluate": {"every": contender.every},
@@ -121,13 +125,14 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
     steps = [row for row in log_of(work) if "reward" in row and row["step"] <= step]
     batch = recipe.grpo["per_device_train_batch_size"]
     generations = recipe.grpo.get("steps_per_generation", 1)
+    before = cold_started(work / "cold_start") or ColdStarted(0.0, sampled=0, kept=0)
     return {
         "recipe": contender.title,
         "seed": seed,
         "reached": held,
-        "rollouts": -(-step // generations) * generations * batch,
+        "rollouts": before.sampled + -(-step // generations) * generations * batch,
         "tokens": steps[-1]["num_tokens"],
-        "seconds": round(sum(one["step_seconds"] for one in steps), 2),
+        "seconds": round(before.seconds + sum(one["step_seconds"] for one in steps), 2),
         "step": step,
         "machine": machine(),
     }

@@ -46,13 +46,13 @@ with SafeGRPO as published, and is safety no worse? `published` has the publishe
 GRPO taught it to do without the guide, which the published recipe does not: there the fair \
 comparison is `published-internalised`, to which the same was done as to ours. Rows named \
 `short` have a quarter of the published rows' rollouts, with which not all come to what the \
-world allows. Those named `unlinked` start from a base model whose answers do not heed its tags, \
-`started` ones after a cold start on right responses of its own; the published recipe has none, \
-so the fair comparison there is `published-started-unlinked` (each learns what its own rules pay \
-for), and `started-unlinked` says what is left for GRPO to do. Better: p below {P:g} after Holm's \
-correction over the four, and the interval beyond 0. No worse: the interval stays within \
-{100 * MARGIN:g} points. Intervals here are {100 * LEVEL:g} %. Ten seeds are the fewest that can \
-reach it.
+world allows. Those named `unlinked` start from a base model whose answers do not heed its tags. \
+Ours sees that and begins with a cold start on right responses of the model's own; the published \
+recipe has none, so the fair comparison there is `published-started-unlinked` (each learns what \
+its own rules pay for), and `started-unlinked` says what is left for GRPO to do. Better: p below \
+{P:g} after Holm's correction over the four, and the interval beyond 0. No worse: the interval \
+stays within {100 * MARGIN:g} points. Intervals here are {100 * LEVEL:g} %. Ten seeds are the \
+fewest that can reach it.
 """
 CARRIED = f"""\
 The same model asked both ways, item by item: on the test items, on requests behind openers that \
