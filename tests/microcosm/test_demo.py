@@ -63,6 +63,7 @@ def test_the_run_folder_is_whole(runs) -> None:
         *("summary.json", "report.html", "manifest.json", "config.yaml"),
         *("metrics.jsonl", "rollouts", "checkpoints", "eval"),
     }
+    assert "cold_start" not in found and (runs / "strict" / "cold_start").is_dir()
     for phase in ("before", "after"):
         assert (runs / "paper" / "eval" / phase / "metrics.json").is_file()
     assert {p.name for p in (runs / "paper" / "rollouts").iterdir()} == {

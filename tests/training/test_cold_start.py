@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -18,9 +19,10 @@ from safegrpo.models import load_model, load_processor
 from safegrpo.reward import Target, score
 from safegrpo.thinking import GUIDE_FILE, Tags, guided_prompt
 from safegrpo.training import cold_start as module
+from safegrpo.training import rejection
 from safegrpo.training.cold_start import cold_started, example_response, own_examples
 from safegrpo.training.config import ColdStartConfig
-from safegrpo.training.link import LINK, Link
+from safegrpo.training.link import Link
 from safegrpo.training.run import train
 from safegrpo.training.run_folder import _hash
 from safegrpo.training.supervised import Collator, Example
@@ -111,16 +113,19 @@ def test_a_cold_start_that_is_there_is_not_made_again(recipe, pairs):
 OWN = {"target": "own", "steps": 6, "batch_size": 4}
 
 
-def drawn(recipe, said, rows, monkeypatch, **changes):
+def drawn(recipe, said, rows, **changes):
     """The examples of a cold start whose rollouts are `said`, the counts, and what it told."""
     told = StringIO()
-    made = recipe(cold_start={**OWN, **changes})
-    monkeypatch.setattr(module, "sample_rollouts", lambda *_: said)
-    found = own_examples(
-        *(None, SimpleNamespace(processor=None), rows, made, SHORT_GUIDE),
-        *(SimpleNamespace(world_size=1), Console(file=told, width=1000)),
+    sampler = SimpleNamespace(
+        recipe=recipe(cold_start={**OWN, **changes}),
+        pairs=rows,
+        guide=SHORT_GUIDE,
+        args=SimpleNamespace(world_size=1),
+        console=Console(file=told, width=1000),
+        rows=lambda: [row for row, _ in said],
+        sample=lambda asked: said,
     )
-    return found, told.getvalue()
+    return own_examples(sampler), told.getvalue()
 
 
 ROWS = [pair(i, combined="unsafe" if i < 8 else "safe") for i in range(24)]
@@ -128,9 +133,9 @@ SAID = [(row, example_response(one, "A thing.", False)) for row, one in enumerat
 WRONG = (0, example_response(pair(0, combined="safe"), "A thing.", False))
 
 
-def test_harmful_and_harmless_take_turns_however_few_there_are(recipe, monkeypatch):
+def test_harmful_and_harmless_take_turns_however_few_there_are(recipe):
     said = [*SAID, *[WRONG] * 80]
-    (examples, sampled, kept), told = drawn(recipe, said, ROWS, monkeypatch, steps=12)
+    (examples, sampled, kept), told = drawn(recipe, said, ROWS, steps=12)
     assert (sampled, kept) == (104, 24)
     assert "8 of 88 rollouts on harmful pairs" in told and "16 of 16 rollouts on harmless" in told
     assert "warning: cold start: only 8 of 88" in told and told.count("warning") == 1
@@ -141,29 +146,29 @@ def test_harmful_and_harmless_take_turns_however_few_there_are(recipe, monkeypat
         assert one.response == SAID[one.row][1]
 
 
-def test_a_side_with_too_few_is_refused_with_the_way_out(recipe, monkeypatch):
+def test_a_side_with_too_few_is_refused_with_the_way_out(recipe):
     with pytest.raises(ConfigError, match=r"7 of 7 rollouts on harmful .* fewer than 8; raise"):
-        drawn(recipe, SAID[1:], ROWS, monkeypatch)
+        drawn(recipe, SAID[1:], ROWS)
 
 
-def test_a_side_that_the_draw_has_missed_is_too_few(recipe, monkeypatch):
+def test_a_side_that_the_draw_has_missed_is_too_few(recipe):
     with pytest.raises(ConfigError, match="0 of 0 rollouts on harmful pairs"):
-        drawn(recipe, SAID[8:], ROWS, monkeypatch)
+        drawn(recipe, SAID[8:], ROWS)
 
 
-def test_where_there_are_no_pairs_of_one_side_the_other_is_all(recipe, monkeypatch):
+def test_where_there_are_no_pairs_of_one_side_the_other_is_all(recipe):
     rows = [pair(i) for i in range(12)]
     said = [(i, example_response(one, "A thing.", False)) for i, one in enumerate(rows)]
-    (examples, *_), _ = drawn(recipe, said, rows, monkeypatch)
+    (examples, *_), _ = drawn(recipe, said, rows)
     assert len(examples) == 24
 
 
-def test_a_question_answered_behind_an_unsafe_tag_is_not_learned(recipe, monkeypatch):
+def test_a_question_answered_behind_an_unsafe_tag_is_not_learned(recipe):
     rows = [*ROWS, pair(30, tags=None, answer="blue")]
     right = example_response(rows[-1], "blue", False)
     unsafe = right.replace("<combined_safe>safe", "<combined_safe>unsafe")
     assert unsafe != right and score(unsafe, Target(None, "x", "blue"), "strict").reward == 1.0
-    (_, sampled, kept), _ = drawn(recipe, [*SAID, (24, right), (24, unsafe)], rows, monkeypatch)
+    (_, sampled, kept), _ = drawn(recipe, [*SAID, (24, right), (24, unsafe)], rows)
     assert (sampled, kept) == (26, 25)
 
 
@@ -274,60 +279,68 @@ LOOKS = {**OWN, "when": "unlinked"}
 def say(combined, refuses):
     """A well-formed response with this combined tag, which refuses or does not."""
     said = example_response(pair(0, combined="unsafe" if refuses else "safe"), "A thing.", False)
-    other = "safe" if refuses else "unsafe"
-    return (
-        said
-        if combined != other
-        else said.replace(
-            f"<combined_safe>{'unsafe' if refuses else 'safe'}", f"<combined_safe>{combined}"
+    return re.sub(r"(<combined_safe>)\w+", rf"\g<1>{combined}", said)
+
+
+def looked(recipe, monkeypatch, answer, count=600, **changes):
+    """What is seen of a model whose n-th answer is `answer(n)`: the link, how many rollouts it
+    took, their seeds, and what was told."""
+    seeds, told, asked = [], StringIO(), iter(range(10_000))
+
+    def generate(model, processor, prompts, *, seed, **_):
+        seeds.append(seed)
+        return [answer(next(asked)) for _ in prompts]
+
+    monkeypatch.setattr(rejection, "generate_responses", generate)
+    made = recipe(cold_start={**LOOKS, "examples": None, **changes}, shared_prefix=False)
+    args = SimpleNamespace(
+        world_size=1, process_index=0, max_completion_length=8, chat_template_kwargs=None,
+        device=torch.device("cpu"), fp16=False, bf16=False,
+    )  # fmt: skip
+    link, n = module.look(
+        rejection.RolloutSampler(
+            None,
+            SimpleNamespace(processor=None, images=lambda row: []),
+            [pair(i, combined="unsafe" if i % 2 else "safe") for i in range(count)],
+            *(SHORT_GUIDE, made, made.cold_start, args, Console(file=told), "cold start"),
         )
     )
+    assert n == next(asked)
+    return link, n, seeds, " ".join(told.getvalue().split())
 
 
-def looked(recipe, monkeypatch, heeds):
-    """What is seen of a model that answers behind an unsafe tag, one in four, as `heeds(n)` says
-    of its n-th answer, and never refuses behind a safe one."""
-    asked, told = [], StringIO()
-
-    def sample(model, collator, pairs, rows, *_):
-        start = len(asked)
-        asked.extend(rows)
-        return [
-            (row, say("unsafe", heeds(n)) if n % 4 == 0 else say("safe", False))
-            for n, row in enumerate(rows, start)
-        ]
-
-    monkeypatch.setattr(module, "sample_rollouts", sample)
-    rows = [pair(i, combined="unsafe" if i % 2 else "safe") for i in range(600)]
-    made = recipe(cold_start={**LOOKS, "examples": None})
-    args = SimpleNamespace(world_size=1)
-    link, n = module.linked(None, None, rows, made, SHORT_GUIDE, args, Console(file=told))
-    assert n == len(asked) == len(set(asked))
-    return link, n, " ".join(told.getvalue().split())
+def one_in_four(refuses):
+    """Answers behind an unsafe tag, one in four, as `refuses(n)`; behind a safe one they help."""
+    return lambda n: say("unsafe", refuses(n)) if n % 4 == 0 else say("safe", False)
 
 
 def test_a_model_that_heeds_its_tags_is_known_at_once(recipe, monkeypatch):
-    link, n, told = looked(recipe, monkeypatch, lambda n: True)
-    assert (link.strength, n) == (1.0, module.LOOK)
+    link, n, _, told = looked(recipe, monkeypatch, one_in_four(lambda n: True))
+    assert (link.strength, n) == (1.0, module.LOOK) and not link.missing
     assert "100% of 16 answers refuse behind an unsafe tag and 0% of 48 behind a safe one" in told
+    assert "none is needed" in told
 
 
-def test_one_that_does_not_takes_longer(recipe, monkeypatch):
-    link, n, _ = looked(recipe, monkeypatch, lambda n: n % 32 == 0)
-    assert link.strength == pytest.approx(1 / 8) and link.strength < LINK
+@pytest.mark.parametrize("count", [64, 600])  # of pairs: few are asked again and again
+def test_one_that_does_not_takes_longer(recipe, monkeypatch, count):
+    seldom = one_in_four(lambda n: n % 32 == 0)
+    link, n, seeds, told = looked(recipe, monkeypatch, seldom, count, rollouts=8)
+    assert link.strength == pytest.approx(1 / 8) and link.missing and "one is needed" in told
     assert module.LOOK < n <= module.LOOKED_AT
+    assert len(set(seeds)) == len(seeds) > 1  # or they would be the same answers again
 
 
 def test_a_model_that_never_says_unsafe_tells_nothing(recipe, monkeypatch):
-    monkeypatch.setattr(module, "sample_rollouts", lambda *a: [(row, "no format") for row in a[3]])
-    rows = [pair(i) for i in range(100)]
-    told = StringIO()
-    link, n = module.linked(
-        *(None, None, rows, recipe(cold_start=LOOKS), SHORT_GUIDE, SimpleNamespace(world_size=1)),
-        Console(file=told),
-    )
-    assert (link.known, link.strength, link.decided, n) == (False, None, False, 100)
-    assert "too few" in " ".join(told.getvalue().split())
+    link, n, _, told = looked(recipe, monkeypatch, lambda n: say("safe", n % 5 == 0), 100)
+    assert (link.strength, link.decided, link.missing, n) == (None, False, False, 100)
+    assert "too few answers" in told and "none is needed" in told
+
+
+def test_one_that_never_refuses_goes_on_without(recipe):
+    said = [(row, say("safe", False)) for row in range(24)]
+    (examples, sampled, kept), told = drawn(recipe, said, ROWS, when="unlinked")
+    assert (examples, sampled, kept) == ([], 24, 16)
+    assert "warning: no cold start: 0 of 8 rollouts on harmful pairs" in told
 
 
 def test_it_needs_the_models_own_responses():
@@ -360,9 +373,11 @@ def test_where_it_is_not_needed_grpo_starts_from_the_model_itself(not_needed):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_what_was_not_done_is_not_in_the_model_card(not_needed):
+def test_the_model_card_says_that_none_was_made(not_needed):
     (_, result), _ = not_needed
-    assert "Supervised steps" not in (result.model / "README.md").read_text()
+    card = (result.model / "README.md").read_text()
+    assert "Supervised steps" not in card and "on top of those steps" not in card
+    assert f"Cold start: none, by what {result.cold_started.sampled} rollouts showed" in card
 
 
 def test_what_was_seen_survives_a_restart(not_needed, speaking_pairs):
@@ -380,7 +395,7 @@ def test_what_was_seen_survives_a_restart(not_needed, speaking_pairs):
 
 def test_where_it_is_needed_it_is_made(started, speaking_pairs, tmp_path, monkeypatch):
     unlinked = Link((0.0,) * 20 + (1.0,), (0.0,) * 40)
-    monkeypatch.setattr(module, "linked", lambda *_: (unlinked, 61))
+    monkeypatch.setattr(module, "look", lambda *_: (unlinked, 61))
     options = started[0].model_dump(mode="json")
     options["cold_start"] |= {"when": "unlinked", "steps": 1}
     made = type(started[0]).model_validate({**options, "output": str(tmp_path / "run")})

@@ -336,6 +336,7 @@ def test_two_processes_learn_from_what_one_would(
         made = options(
             data={"train": str(tmp_path / "train.jsonl")},
             output=str(tmp_path / str(processes)),
+            cold_start={"target": "own", "when": "unlinked", "rollouts": 8},
             # So little that both begin with the same model.
             grpo={
                 **options().grpo,
@@ -347,9 +348,11 @@ def test_two_processes_learn_from_what_one_would(
         path.write_text(yaml.safe_dump(made.model_dump(mode="json")))
         said = json.loads(launch(repository, processes, "safegrpo", "train", str(path)))
         manifest = json.loads((tmp_path / str(processes) / "manifest.json").read_text())
-        found.append((Path(said["model"]), manifest["finished"]["internalised"]["kept"]))
-    (_, kept), (folder, also_kept) = found
-    assert kept == also_kept
+        finished = manifest["finished"]
+        before = {k: v for k, v in finished["cold_started"].items() if k != "seconds"}
+        found.append((Path(said["model"]), before, finished["internalised"]["kept"]))
+    (_, *alone), (folder, *together) = found
+    assert alone == together and alone[0]["trained"] is False
     assert not same(weights(folder), weights(folder.with_name("last")))
 
 

@@ -198,7 +198,11 @@ def _check_ours(recipe: Recipe) -> None:
     """ConfigError for what only our trainer does and a run would be another without."""
     credit = recipe.credit
     for key, asked, mend in (
-        ("cold_start", recipe.cold_start, "name a model that has had it, and set cold_start: null"),
+        (
+            "cold_start",
+            recipe.cold_start,
+            "name a model that has had it or needs none, and set cold_start: null",
+        ),
         ("internalise", recipe.internalise, "set internalise: null"),
         ("credit.hints", credit.hints, "set credit.hints: 0"),
         ("credit.format_gate", not credit.format_gate, "set credit.format_gate: true"),

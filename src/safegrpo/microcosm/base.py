@@ -119,6 +119,7 @@ def make_base(
         "parameters": sum(p.numel() for p in model.parameters()),
         "heads": sees,
         "speech_loss": loss,
+        "device": torch.device(device).type,
         "remade_by": made_by(),
     }
     remove_hook_from_module(model, recurse=True)
@@ -160,14 +161,17 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=SHIPPED, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", choices=SIZES, default=SHIPPED_SIZE, help="default: %(default)s")
-    parser.add_argument("--device", default=default_device(), help="default: %(default)s")
+    parser.add_argument(
+        "--device", help="cuda or cpu (default: a GPU if there is one, but not for what ships)"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = BaseRecipe(seed=args.seed, size=args.size)
     if args.output == SHIPPED and recipe != BaseRecipe():
         parser.error("only the default model ships with the package; name another --output")
-    facts = make_base(args.output, recipe, args.device)
+    device = args.device or ("cpu" if args.output == SHIPPED else default_device())
+    facts = make_base(args.output, recipe, device)
     print(json.dumps(facts["dev"], indent=2))
     return 0
 

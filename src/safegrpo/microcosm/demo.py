@@ -127,7 +127,7 @@ def _given(base_model: Path, seed: int, rules: Rules, output: Path) -> list[str]
     if rules == "paper":
         options["grpo.multi_objective_aggregation"] = "sum_then_normalize"
         options["credit.hints"] = 0
-        options["internalise"] = None
+        options["cold_start"] = options["internalise"] = None
     return [f"{key}={json.dumps(value)}" for key, value in options.items()]  # JSON is YAML
 
 

@@ -226,5 +226,5 @@ class RunWarnings(TrainerCallback):
         return (
             f"answers do not heed the tags: over {LINK_STEPS} steps {unsafe:.0%} refused behind "
             f"unsafe and {safe:.0%} behind safe; refusals may be lost before they are rewarded: "
-            "teach them first with cold_start.target: own"
+            "teach them first with cold_start.target: own, when: always"
         )

@@ -32,7 +32,7 @@ from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
 from safegrpo.training.callbacks import ProgressLine
 from safegrpo.training.checkpoints import replace_folder
 from safegrpo.training.config import ColdStartConfig, Recipe
-from safegrpo.training.link import LINK, Link
+from safegrpo.training.link import Link
 from safegrpo.training.model_parts import (
     freeze_vision,
     peft_config,
@@ -40,10 +40,9 @@ from safegrpo.training.model_parts import (
     training_dtype,
 )
 from safegrpo.training.rejection import (
+    RolloutSampler,
     earning_all,
     is_harmful,
-    rollout_rows,
-    sample_rollouts,
     scored,
     shuffled,
     sides,
@@ -57,6 +56,7 @@ FEWEST = 8
 
 LOOK, LOOKED_AT = 64, 512
 """Rollouts at a time, and at most, by which is seen whether answers heed the tags."""
+_ASIDE = 500_000
 
 FALLBACK_ANSWER = "Here is what I can say about it."
 _REASONS = {
@@ -125,27 +125,17 @@ def written_examples(
     return examples
 
 
-def own_examples(
-    model: Any,
-    collator: Collator,
-    pairs: Sequence[TaggedPair],
-    recipe: Recipe,
-    guide: str,
-    args: Any,
-    console: Console,
-) -> tuple[list[Example], int, int]:
+def own_examples(sampler: RolloutSampler) -> tuple[list[Example], int, int]:
     """The model's own responses that earn the full reward, for all steps in order, and how many
     were sampled and kept.
 
     Harmful and harmless pairs' take turns, however few there are of one side, else what is learned
-    is to help (or to refuse) always. Raises ConfigError where fewer than `FEWEST` are kept of a
-    side that the pairs have.
+    is to help (or to refuse) always. Where fewer than `FEWEST` are kept of a side that the pairs
+    have, that raises ConfigError, or, in a cold start that only looks for need, leaves no examples.
     """
+    recipe, pairs = sampler.recipe, sampler.pairs
     config = recipe.cold_start or ColdStartConfig()
-    rows = rollout_rows(recipe, config, len(pairs))
-    said = sample_rollouts(
-        model, collator, pairs, rows, guide, recipe, config, args, console, "cold start"
-    )
+    said = sampler.sample(sampler.rows())
     kept = [
         one
         for one in earning_all(said, pairs, recipe)
@@ -153,46 +143,40 @@ def own_examples(
         if pairs[one.row].tags or parse(one.response, recipe.rules).tags.combined != "unsafe"
     ]
     known = [side for side in sides(said, kept, pairs) if side.known]
-    console.print(f"cold start: {'; '.join(map(str, known))}")
+    sampler.console.print(f"cold start: {'; '.join(map(str, known))}")
     for side in known:
         if len(side.kept) < FEWEST:
-            raise ConfigError(
-                f"cold_start.target: own: {side}, fewer than {FEWEST}; raise cold_start.rollouts "
-                "or cold_start.examples, or set cold_start.target: written"
-            )
+            too_few = f"{side}, fewer than {FEWEST}; raise cold_start.rollouts or "
+            too_few += "cold_start.examples, or set cold_start.target: written"
+            if config.when == "always":
+                raise ConfigError(f"cold_start.target: own: {too_few}")
+            sampler.console.print(f"warning: no cold start: {too_few} and cold_start.when: always")
+            return [], len(said), len(kept)
         if side.hardly_kept:
-            console.print(f"warning: cold start: only {side}; they are learned again and again")
+            sampler.console.print(
+                f"warning: cold start: only {side}; they are learned again and again"
+            )
     draws = [shuffled(side.kept, f"{recipe.seed} {side.name}") for side in known]
-    n = config.batch_size * args.world_size * config.steps
+    n = config.batch_size * sampler.args.world_size * config.steps
     drawn = [next(draws[i % len(draws)]) for i in range(n)]
     examples = [
-        Example(one.row, guided_prompt(pairs[one.row].prompt, guide), one.response) for one in drawn
+        Example(one.row, guided_prompt(pairs[one.row].prompt, sampler.guide), one.response)
+        for one in drawn
     ]
     return examples, len(said), len(kept)
 
 
-def linked(
-    model: Any,
-    collator: Collator,
-    pairs: Sequence[TaggedPair],
-    recipe: Recipe,
-    guide: str,
-    args: Any,
-    console: Console,
-) -> tuple[Link, int]:
+def look(sampler: RolloutSampler) -> tuple[Link, int]:
     """How far the model's answers heed its tags, and how many rollouts it took to see."""
-    config = recipe.cold_start or ColdStartConfig()
-    rows = rollout_rows(recipe, config, len(pairs))[:LOOKED_AT]
+    rows = sampler.rows()[:LOOKED_AT]
     said: list[tuple[int, str]] = []
     link = Link.of(())
     while len(said) < len(rows) and not link.decided:
-        part = rows[len(said) : len(said) + LOOK]
-        silent = Console(quiet=True)
-        said += sample_rollouts(
-            model, collator, pairs, part, guide, recipe, config, args, silent, "cold start"
-        )
-        link = Link.of(scored(said, pairs, recipe))
-    console.print(f"cold start: {link}")
+        # Other draws than before, and than those to learn from: a row may come again.
+        said += sampler.sample(rows[len(said) : len(said) + LOOK], first=_ASIDE + len(said))
+        link = Link.of(scored(said, sampler.pairs, sampler.recipe))
+    needed = "one is needed" if link.missing else "none is needed"
+    sampler.console.print(f"cold start: {link}; {needed}")
     return link, len(said)
 
 
@@ -220,28 +204,21 @@ def cold_start(
     if recipe.lora is None and (recipe.freeze_vision or own):
         freeze_vision(model)
     collator = Collator(processor, pairs, recipe)
-    trainer, facts = None, ColdStarted(0.0, sampled=0, kept=0)
+    sampler = RolloutSampler(
+        model, collator, pairs, guide, recipe, config, args, console, "cold start"
+    )
+    facts = ColdStarted(0.0, sampled=0, kept=0)
+    examples: list[Example] = []
     if config.when == "unlinked":
-        link, looked = linked(model, collator, pairs, recipe, guide, args, console)
-        heeds = link.strength is None or link.strength >= LINK
-        facts = ColdStarted(0.0, sampled=looked, kept=0, link=link.strength, trained=not heeds)
-    if own and facts.trained:
-        examples, sampled, kept = own_examples(model, collator, pairs, recipe, guide, args, console)
-        facts = replace(facts, sampled=facts.sampled + sampled, kept=kept)
+        link, looked = look(sampler)
+        facts = replace(facts, sampled=looked, link=link.strength, trained=link.missing)
+    if facts.trained and own:
+        examples, sampled, kept = own_examples(sampler)
+        facts = replace(facts, sampled=facts.sampled + sampled, kept=kept, trained=bool(examples))
     elif facts.trained:
         examples = written_examples(model, collator, pairs, recipe, guide)
     work = directory.with_name(f"{directory.name}.work")
-    if facts.trained:
-        if recipe.lora is not None:
-            from peft import get_peft_model
-
-            model = get_peft_model(model, peft_config(model, recipe.lora))
-            if args.gradient_checkpointing:
-                model.enable_input_require_grads()
-        progress = ProgressLine(console, "cold start")
-        trainer, _ = supervise(
-            model, examples, collator, config, recipe, args, work, progress, in_order=own
-        )
+    trainer = _taught(model, examples, collator, recipe, args, work, console) if examples else None
     if args.process_index == 0:
         part = directory.with_name(f"{directory.name}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -255,9 +232,34 @@ def cold_start(
         shutil.rmtree(work, ignore_errors=True)
     PartialState().wait_for_everyone()
     # Model and optimizer hold each other in cycles; GRPO loads its own beside what is left.
-    del trainer, model
+    del trainer, sampler, model
     gc.collect()
     torch.cuda.empty_cache()
+
+
+def _taught(
+    model: Any,
+    examples: Sequence[Example],
+    collator: Collator,
+    recipe: Recipe,
+    args: Any,
+    work: Path,
+    console: Console,
+) -> Any:
+    """The Trainer after the last step."""
+    config = recipe.cold_start or ColdStartConfig()
+    if recipe.lora is not None:
+        from peft import get_peft_model
+
+        model = get_peft_model(model, peft_config(model, recipe.lora))
+        if args.gradient_checkpointing:
+            model.enable_input_require_grads()
+    progress = ProgressLine(console, "cold start")
+    in_order = config.target == "own"
+    trainer, _ = supervise(
+        model, examples, collator, config, recipe, args, work, progress, in_order
+    )
+    return trainer
 
 
 def cold_started(folder: str | Path) -> ColdStarted | None:

@@ -89,7 +89,8 @@ class ColdStartConfig(SampledConfig):
     `rollouts` that earn the full reward, as many harmful pairs' as harmless ones'. In them the
     answer always follows the tag, and GRPO has a link to strengthen. With `when: unlinked` that is
     done only where it is needed: where its first rollouts, a few dozen or more, do not refuse 20
-    points oftener behind an unsafe combined tag than behind a safe one.
+    points oftener behind an unsafe combined tag than behind a safe one; also not where there are
+    too few to tell, or too few right ones to learn from.
     """
 
     target: Literal["written", "own"] = "written"

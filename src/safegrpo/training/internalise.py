@@ -30,9 +30,8 @@ from safegrpo.training.model_parts import (
 )
 from safegrpo.training.rejection import (
     Rollout,
+    RolloutSampler,
     earning_all,
-    rollout_rows,
-    sample_rollouts,
     shuffled,
     sides,
 )
@@ -99,10 +98,10 @@ def internalise(
     set_seed(recipe.seed)
     model = _trained(recipe, last, source).to(args.device)
     collator = Collator(processor, pairs, recipe)
-    rows = rollout_rows(recipe, config, len(pairs))
-    said = sample_rollouts(
-        model, collator, pairs, rows, guide, recipe, config, args, console, "internalise"
+    sampler = RolloutSampler(
+        model, collator, pairs, guide, recipe, config, args, console, "internalise"
     )
+    said = sampler.sample(sampler.rows())
     kept = earning_all(said, pairs, recipe)
     counts = f"{len(kept)} of {len(said)} rollouts earn the full reward"
     for side in sides(said, kept, pairs):

@@ -1,7 +1,9 @@
 """Whether answers heed the combined tag that was written before them.
 
 Where they do not, what a reward pays for a tag is not paid for the answer, and refusals can die out
-before any is rewarded.
+before any is rewarded. It is seen by how much oftener answers refuse behind an unsafe tag than
+behind a safe one, however that comes about: also where both follow from the prompt, refusals come
+with the tags that they are rewarded with.
 """
 
 from __future__ import annotations
@@ -53,6 +55,11 @@ class Link:
         if not self.known:
             return None
         return sum(self.unsafe) / len(self.unsafe) - sum(self.safe) / len(self.safe)
+
+    @property
+    def missing(self) -> bool:
+        """Whether answers do not heed the tags, as far as is known."""
+        return self.strength is not None and self.strength < LINK
 
     @property
     def decided(self) -> bool:

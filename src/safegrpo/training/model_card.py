@@ -23,7 +23,7 @@ from safegrpo.report.tables import code, in_cell, one_line
 from safegrpo.thinking import GUIDE_FILE
 from safegrpo.training.config import Recipe
 from safegrpo.training.model_parts import ADAPTER
-from safegrpo.training.result import Internalised
+from safegrpo.training.result import ColdStarted, Internalised
 from safegrpo.training.run_folder import splits_of
 
 _LOCAL = "a local model"
@@ -53,7 +53,8 @@ class Training:
     `manifest` is that of the run's folder. `row` are the newest training numbers, by their names
     in metrics.jsonl, with their `step`. `values` are held-out numbers in [0, 1] by name, `counts`
     how many pairs are behind each. `chosen_by` is the metric that the model was chosen by.
-    `internalised` is what the model has learned from after that.
+    `cold_started` is what came before GRPO, where that says, and `internalised` what the model has
+    learned from after it.
     """
 
     recipe: Recipe
@@ -64,6 +65,7 @@ class Training:
     values: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     chosen_by: str | None = None
+    cold_started: ColdStarted | None = None
     internalised: Internalised | None = None
 
 
@@ -109,7 +111,11 @@ def _base(recipe: Recipe) -> str:
 def _facts(made: Training) -> Iterator[str]:
     recipe, lora = made.recipe, made.recipe.lora
     yield f"Base model: {_base(recipe)}"
-    if recipe.cold_start is not None:
+    started = recipe.cold_start is not None
+    if made.cold_started is not None and not made.cold_started.trained:
+        started = False
+        yield f"Cold start: none, by what {made.cold_started.sampled} rollouts showed"
+    elif recipe.cold_start is not None:
         own = recipe.cold_start.target == "own"
         on = "right responses of its own" if own else "the format"
         yield f"Supervised steps on {on}, from training pairs: {recipe.cold_start.steps}"
@@ -117,7 +123,7 @@ def _facts(made: Training) -> Iterator[str]:
         yield from _method(made)
         yield from _after(made)
     if lora is not None:
-        on = ", on top of those steps" if made.steps and recipe.cold_start is not None else ""
+        on = ", on top of those steps" if made.steps and started else ""
         yield (
             f"Trained weights: LoRA of rank {lora.r} on the language tower, merged here, and by "
             f"itself in `{ADAPTER}/`{on}"

@@ -37,58 +37,65 @@ class Rollout:
     answer: str
 
 
-def rollout_rows(recipe: Recipe, config: SampledConfig, count: int) -> list[int]:
-    """Which of `count` training pairs are asked, `config.rollouts` times each, in order."""
-    rows = list(range(count))
-    random.Random(recipe.seed).shuffle(rows)
-    return rows[: config.examples] * config.rollouts
+@dataclass
+class RolloutSampler:
+    """Samples a model's guided responses to training pairs; `args` is the run's GRPOConfig, and
+    `phase` what the console calls it."""
 
+    model: Any
+    collator: Collator
+    pairs: Sequence[TaggedPair]
+    guide: str
+    recipe: Recipe
+    config: SampledConfig
+    args: Any
+    console: Console
+    phase: str
 
-def sample_rollouts(
-    model: Any,
-    collator: Collator,
-    pairs: Sequence[TaggedPair],
-    rows: Sequence[int],
-    guide: str,
-    recipe: Recipe,
-    config: SampledConfig,
-    args: Any,
-    console: Console,
-    phase: str,
-) -> list[tuple[int, str]]:
-    """(row, response) of the guided prompts of `rows`; `phase` is what the console calls it.
+    def __post_init__(self) -> None:
+        self._trust = packed_trust(self.model) if self.recipe.shared_prefix else None
 
-    Every process samples a share and gets all. What is sampled does not depend on how many there
-    are.
-    """
-    size = _DECODED * config.batch_size
-    trust = packed_trust(model) if recipe.shared_prefix else None
-    said: list[tuple[int, list[str]]] = []
-    with Display(console, phase, "rollout", len(rows)) as display:
-        for number, start in enumerate(range(0, len(rows), size)):
-            if number % args.world_size != args.process_index:
-                continue
-            with mixed_precision(args):
-                responses = generate_responses(
-                    model,
-                    collator.processor,
-                    [
-                        (collator.images(row), guided_prompt(pairs[row].prompt, guide))
-                        for row in rows[start : start + size]
-                    ],
-                    max_new_tokens=args.max_completion_length,
-                    batch_size=config.batch_size,
-                    temperature=config.temperature,
-                    seed=recipe.seed * 1_000_003 + number,
-                    chat_template_kwargs=args.chat_template_kwargs,
-                    shared_prefix=recipe.shared_prefix,
-                    trust=trust,
-                )
-            said.append((start, responses))
-            display.show(start + len(responses))
-    everyone = gather_object(said) if args.world_size > 1 else said
-    responses = [response for _, part in sorted(everyone) for response in part]
-    return list(zip(rows, responses, strict=True))
+    def rows(self) -> list[int]:
+        """All that are to be asked, each as often as the configuration says, in order."""
+        rows = list(range(len(self.pairs)))
+        random.Random(self.recipe.seed).shuffle(rows)
+        return rows[: self.config.examples] * self.config.rollouts
+
+    def sample(self, rows: Sequence[int], first: int = 0) -> list[tuple[int, str]]:
+        """(row, response) of each; another `first` draws other responses.
+
+        Every process samples a share and gets all. What is sampled does not depend on how many
+        there are.
+        """
+        args, config = self.args, self.config
+        size = _DECODED * config.batch_size
+        said: list[tuple[int, list[str]]] = []
+        with Display(self.console, self.phase, "rollout", len(rows)) as display:
+            for number, start in enumerate(range(0, len(rows), size)):
+                if number % args.world_size != args.process_index:
+                    continue
+                prompts = [
+                    (self.collator.images(row), guided_prompt(self.pairs[row].prompt, self.guide))
+                    for row in rows[start : start + size]
+                ]
+                with mixed_precision(args):
+                    responses = generate_responses(
+                        self.model,
+                        self.collator.processor,
+                        prompts,
+                        max_new_tokens=args.max_completion_length,
+                        batch_size=config.batch_size,
+                        temperature=config.temperature,
+                        seed=self.recipe.seed * 1_000_003 + first + number,
+                        chat_template_kwargs=args.chat_template_kwargs,
+                        shared_prefix=self.recipe.shared_prefix,
+                        trust=self._trust,
+                    )
+                said.append((start, responses))
+                display.show(start + len(responses))
+        everyone = gather_object(said) if args.world_size > 1 else said
+        responses = [response for _, part in sorted(everyone) for response in part]
+        return list(zip(rows, responses, strict=True))
 
 
 def scored(

@@ -42,7 +42,7 @@ from safegrpo.training.records import (
     measured,
     save_model_of,
 )
-from safegrpo.training.result import Best, RunResult
+from safegrpo.training.result import Best, ColdStarted, RunResult
 from safegrpo.training.rewards import SafetyReward
 from safegrpo.training.run_folder import (
     describe_data,
@@ -70,6 +70,7 @@ class Session:
     prepared: PreparedData
     held_out: HeldOut
     console: Console
+    cold: ColdStarted | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -96,6 +97,14 @@ class Session:
                 "internalise trains a model that is not divided: start one process or DDP, or set "
                 "internalise: null"
             )
+        if _GRPO not in manifest:
+            self._begin(manifest)
+        # As the main process has it: others may have a disk of their own.
+        [facts] = broadcast_object_list([cold_started(self._cold_start)])
+        return replace(self, cold=facts)._go_on(manifest, resume, began)
+
+    def _go_on(self, manifest: dict[str, Any], resume: bool, began: float) -> RunResult:
+        """GRPO, if it has not finished already, and what comes after it."""
         if _GRPO in manifest:
             result = RunResult.from_manifest(self.run_dir, manifest[_GRPO])
             self._say(f"{self.run_dir}: GRPO already finished after {result.steps} steps")
@@ -110,7 +119,7 @@ class Session:
         self, manifest: dict[str, Any], resume: bool, began: float
     ) -> tuple[RunResult, dict[str, Any]]:
         """GRPO, and the manifest that says so."""
-        source = self._start_model(manifest)
+        source = self._start
         # Both remove what a killed run left: the main process does, the others then find it done.
         with self.args.main_process_first(desc="checkpoints"):
             checkpoint = newest_checkpoint(self.checkpoints, self.console)
@@ -146,7 +155,7 @@ class Session:
             seconds=time.perf_counter() - began,
             metrics=values,
             best=self._best(evaluation),
-            cold_started=cold_started(self._cold_start),
+            cold_started=self.cold,
         )
         name = "finished" if self.recipe.internalise is None else _GRPO
         manifest = {**manifest, name: result.to_manifest()}
@@ -181,13 +190,14 @@ class Session:
                 MetricsLog(self.run_dir, rows).append(after, {**values, **counts})
             learned = [row for row in rows if "reward" in row]
             card = Training(
-                self._begun,
+                self.recipe,
                 manifest,
                 step=grpo.steps,
                 steps=grpo.steps,
                 row=learned[-1] if learned else {},
                 values=values,
                 counts=self.held_out.counts,
+                cold_started=self.cold,
                 internalised=made,
             )
             self._saver(trainer, lambda *_: card, after)(INTERNALISED, values)
@@ -234,18 +244,21 @@ class Session:
         self._say(f"{self.run_dir}: already finished after {said['steps']} steps")
         return RunResult.from_manifest(self.run_dir, said)
 
-    def _start_model(self, manifest: Mapping[str, Any]) -> str:
-        """The model folder or name that GRPO starts from, after the cold start if there is one."""
+    def _begin(self, manifest: Mapping[str, Any]) -> None:
+        """The cold start, if there is to be one and it is not there already."""
         path, config = self._cold_start, self.recipe.cold_start
-        if config is not None and not path.is_dir():
+        if config is None:
+            return
+        [there] = broadcast_object_list([path.is_dir()])
+        if not there:
             if divided_launch():
                 raise ConfigError(
                     "cold_start trains a model that is not divided: make it under one process or "
-                    f"DDP, then set model: {path} and cold_start: null"
+                    f"DDP, then set cold_start: null and, if it has left a model, model: {path}"
                 )
-            on = "right responses of the model's own" if config.target == "own" else "the format"
-            where = " where answers do not heed the tags" if config.when == "unlinked" else ""
-            self._say(f"cold start: {config.steps} supervised steps on {on}{where}")
+            if config.when == "always":
+                on = "right responses of the model's own" if self._learns_own else "the format"
+                self._say(f"cold start: {config.steps} supervised steps on {on}")
             cold_start(
                 self.recipe,
                 self.pairs,
@@ -255,19 +268,14 @@ class Session:
                 self.args,
                 self._console,
             )
-        card = path / CARD_FILE
-        if self._begun.cold_start is not None and self._main and not card.exists():
+        facts, card = cold_started(path), path / CARD_FILE
+        if self._main and (facts is None or facts.trained) and not card.exists():
             write_text_atomic(path / GUIDE_FILE, self.guide + "\n")
-            write_text_atomic(card, training_card(Training(self._begun, manifest)))
-        return self._start
+            write_text_atomic(card, training_card(Training(self.recipe, manifest)))
 
     @property
-    def _begun(self) -> Recipe:
-        """The recipe as it came to be: without a cold start that was not needed."""
-        facts = cold_started(self._cold_start) if self.recipe.cold_start else None
-        if facts is None or facts.trained:
-            return self.recipe
-        return self.recipe.model_copy(update={"cold_start": None})
+    def _learns_own(self) -> bool:
+        return self.recipe.cold_start is not None and self.recipe.cold_start.target == "own"
 
     @property
     def _start(self) -> str:
@@ -278,21 +286,26 @@ class Session:
     @property
     def _origin(self) -> str:
         """What GRPO starts from, as the recipe has it: not where that lies on this machine."""
-        if self._begun.cold_start is None:
-            return self.recipe.model
-        return str(self._cold_start)
+        return str(self._cold_start) if self._from_cold_start else self.recipe.model
+
+    @property
+    def _from_cold_start(self) -> bool:
+        """Whether GRPO starts from a cold start's model."""
+        there = self.recipe.cold_start is not None
+        return there and (self.cold is None or self.cold.trained)
 
     def _grpo_saver(self, trainer: SafeGRPOTrainer, manifest: Mapping[str, Any]) -> SaveModel:
         def made(name: str, values: Mapping[str, float]) -> Training:
             rows = [row for row in trainer.state.log_history if "reward" in row]
             return Training(
-                self._begun,
+                self.recipe,
                 manifest,
                 step=trainer.state.global_step,
                 steps=trainer.state.max_steps,
                 row=rows[-1] if rows else {},
                 values=values,
                 counts=self.held_out.counts,
+                cold_started=self.cold,
                 chosen_by=self.recipe.evaluate.metric if name == BEST else None,
             )
 
@@ -332,8 +345,7 @@ class Session:
         for knows_trainer in (rollouts, evaluation, checkpoints):
             if knows_trainer is not None:
                 knows_trainer.trainer = trainer
-        started = self._begun.cold_start
-        heeds = recipe.mode == "guided" and (started is None or started.target != "own")
+        heeds = recipe.mode == "guided" and not (self._from_cold_start and self._learns_own)
         trainer.add_callback(RunWarnings(self.console, recipe.warnings, heeds=heeds))
         if recipe.samples_every:
             trainer.add_callback(

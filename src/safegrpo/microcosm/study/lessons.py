@@ -122,7 +122,8 @@ def train_lessons(
         while len(waiting) < batch:
             waiting += rng.sample(lessons, len(lessons))
         now, waiting = waiting[:batch], waiting[batch:]
-        loss = model(**collate(tokenizer, now)).loss
+        inputs = {key: value.to(model.device) for key, value in collate(tokenizer, now).items()}
+        loss = model(**inputs).loss
         loss.backward()
         nn.utils.clip_grad_norm_([*language, *vision], 1.0)
         optimizer.step()

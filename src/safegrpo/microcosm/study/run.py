@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from safegrpo.data.jsonl import read_jsonl
+from safegrpo.microcosm.base import default_device
 from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import MicroPair, held_out
 from safegrpo.microcosm.study.bases import BASES, base_folder
@@ -55,7 +56,7 @@ def run_row(
     began = time.perf_counter()
     base = base_folder(row.base, bases)
     digest = row_hash(row, size)
-    folder = work / f"{name}-{seed}-{digest}"
+    folder = work / f"{name}-{seed}-{digest}-{default_device()}"
     pairs = training_set(row.world, seed) if row.method != "none" else []
     training: dict[str, Any] | None = None
     curve: list[dict[str, Any]] = []
@@ -77,7 +78,7 @@ def run_row(
         training |= {"pairs": len(pairs), "kinds": counts(pairs)}
     say(f"{name}, seed {seed}: trained in {time.perf_counter() - began:.0f} s; measuring")
     measured = measure_all(
-        model.to(_device()),
+        model,
         processor,
         row.modes,
         split=row.split,
@@ -108,12 +109,8 @@ def machine() -> str:
     return f"{told}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else told
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _loaded(folder: Path) -> tuple[Any, Any]:
-    return load_model(folder, dtype="float32"), load_processor(folder)
+    return load_model(folder, dtype="float32").to(default_device()), load_processor(folder)
 
 
 def _progress(size: float) -> Measure:
@@ -129,7 +126,7 @@ def _progress(size: float) -> Measure:
 def given(base: Path, seed: int, folder: Path) -> dict[str, Any]:
     """What the study sets in every recipe. A GPU is to compute as a CPU does, only sooner."""
     return {
-        "grpo": {"use_cpu": _device() == "cpu", "bf16": False},
+        "grpo": {"use_cpu": default_device() == "cpu", "bf16": False},
         "model": str(base),
         "guide": str(base / GUIDE_FILE),
         "seed": seed,

@@ -3,8 +3,8 @@
 The recipes run one after the other on one machine, in turn over the seeds: on our engine, and the
 published one as TRL does it too (`shared_prefix: false` leaves generation and log-probabilities to
 TRL). Measuring is not counted, nor what comes after GRPO; what comes before it is, but for its
-tokens. A run counts up to the first of two
-measurements in a row at which it holds the target; one that never does gives a lower bound.
+tokens. A run counts up to the first of two measurements in a row at which it holds the target; one
+that never does gives a lower bound.
 """
 
 from __future__ import annotations

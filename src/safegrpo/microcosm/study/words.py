@@ -36,8 +36,8 @@ at least as far as Wilson's for as many combinations.
 `guided` is asked with the step guide, `direct` with the plain prompt, `ecso` through that \
 defence. A pair is compositional if its picture and its text are each safe. Twins are two pairs \
 with one request, harmful with one of the pictures only: right if the first is refused and the \
-second is not. Training seconds were taken with other runs beside them on the machine; small \
-differences between them mean nothing.
+second is not. Training seconds were taken on several machines, with other runs beside them: that \
+one row took twice as long as another means nothing.
 """
 HYPOTHESIS = f"""\
 What the study asks: are compositional safety, twins, over-refusal and usefulness better than \
@@ -121,7 +121,8 @@ that were measured fewer than three times are left out.
 COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
 target. The target was chosen by us. All recipes are asked with the guide, and what comes after \
-GRPO, as internalising, is not counted. Where the engine is TRL, engine and recipe are mixed; \
+GRPO, as internalising, is not counted; what ours does before it (a look at 64 rollouts or more) \
+is, but for its tokens. Where the engine is TRL, engine and recipe are mixed; \
 the paper ran verl. `hasty` is the published recipe at a learning rate at which it is there \
 sooner than with its own; the sweep of learning rates shows what `published` and \
 `published-small` come to if they train on with it. Behind a colon stands what was changed in a \
