@@ -81,6 +81,28 @@ def test_the_recipe_makes_a_model_that_can_do_the_same(tmp_path, facts, dev):
         assert made[mode]["safety"] <= 0.1 and made[mode]["twin_accuracy"] <= 0.1
 
 
+def test_another_size_is_made_the_same_way_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "abilities", lambda *_, **__: {})  # it has learned nothing yet
+    few = {"vision_steps": 2, "vision_pool": 8, "vision_batch": 4}
+    recipe = base.BaseRecipe(size="3m", speech_steps=2, speech_batch=4, **few)
+    found = [base.make_base(tmp_path / name, recipe) for name in ("one", "two")]
+    assert found[0]["recipe"] == asdict(recipe) and found[0]["device"] == "cpu"
+    assert found[0]["parameters"] > 3e6 > found[0]["parameters"] - 1e5
+    one, two = (
+        load_model(tmp_path / name, dtype="float32").state_dict() for name in ("one", "two")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_what_the_cpu_makes(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "abilities", lambda *_, **__: {})
+    few = {"vision_steps": 3, "vision_pool": 8, "vision_batch": 4}
+    recipe = base.BaseRecipe(speech_steps=3, speech_batch=4, **few)
+    found = [base.make_base(tmp_path / name, recipe, name) for name in ("cpu", "cuda")]
+    assert found[0]["speech_loss"] == pytest.approx(found[1]["speech_loss"], rel=1e-3)
+
+
 def test_its_answer_follows_the_tag_it_has_written():
     """The forced-tag check: a model whose answer ignores its tags cannot be taught by them."""
     model, processor = load_model(SHIPPED, dtype="float32"), load_processor(SHIPPED)
