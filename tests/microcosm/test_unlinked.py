@@ -78,7 +78,7 @@ def test_plain_examples_are_as_they_were() -> None:
 def test_a_base_models_folder_takes_the_place_of_an_older_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "abilities", lambda folder: {"guided": {"safety": 0.0}})
+    monkeypatch.setattr(base, "abilities", lambda folder, device: {"guided": {"safety": 0.0}})
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "older").touch()

@@ -39,7 +39,8 @@ def test_a_row_is_trained_measured_and_written_down(rows, tmp_path):
     assert result.command == "safegrpo study --rows ours --seeds 1000"
     made = result.training
     assert (made.steps, made.pairs) == (2, 24)
-    assert made.rollouts == 2 * 16 + 24  # GRPO, then one a pair
+    assert made.rollouts == 24 + 2 * 16 + 24  # the look, GRPO, then one a pair
+    assert made.parts["cold_start"] > 0
     assert sum(made.kinds.values()) == 24 and made.parts["grpo"] > 0
     assert set(result.modes) == {"guided", "direct"} and set(result.slices) >= {
         "looks",
