@@ -28,6 +28,7 @@ from safegrpo.data.pairs import TaggedPair
 from safegrpo.errors import ConfigError
 from safegrpo.evaluation.generate import generate_responses
 from safegrpo.models import load_model
+from safegrpo.reward import RewardBreakdown
 from safegrpo.thinking import Tags, direct_answer, guided_prompt, parse
 from safegrpo.training.callbacks import ProgressLine
 from safegrpo.training.checkpoints import replace_folder
@@ -169,15 +170,16 @@ def own_examples(sampler: RolloutSampler) -> tuple[list[Example], int, int]:
 def look(sampler: RolloutSampler) -> tuple[Link, int]:
     """How far the model's answers heed its tags, and how many rollouts it took to see."""
     rows = sampler.rows()[:LOOKED_AT]
-    said: list[tuple[int, str]] = []
-    link = Link.of(())
-    while len(said) < len(rows) and not link.decided:
+    found: list[RewardBreakdown] = []
+    link = Link.of(found)
+    while len(found) < len(rows) and not link.decided:
         # Other draws than before, and than those to learn from: a row may come again.
-        said += sampler.sample(rows[len(said) : len(said) + LOOK], first=_ASIDE + len(said))
-        link = Link.of(scored(said, sampler.pairs, sampler.recipe))
+        part = sampler.sample(rows[len(found) : len(found) + LOOK], first=_ASIDE + len(found))
+        found += scored(part, sampler.pairs, sampler.recipe)
+        link = Link.of(found)
     needed = "one is needed" if link.missing else "none is needed"
     sampler.console.print(f"cold start: {link}; {needed}")
-    return link, len(said)
+    return link, len(found)
 
 
 def cold_start(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 from safegrpo.evaluation.stats import newcombe
 from safegrpo.reward import RewardBreakdown
@@ -45,16 +46,12 @@ class Link:
         return cls(*(tuple(refusals_behind(found, tag)) for tag in ("unsafe", "safe")))
 
     @property
-    def known(self) -> bool:
-        """Whether there are enough behind either tag to say anything."""
-        return min(len(self.unsafe), len(self.safe)) >= FEWEST
-
-    @property
     def strength(self) -> float | None:
-        """How much oftener answers behind an unsafe tag refuse, in -1..1; None if not known."""
-        if not self.known:
+        """How much oftener answers behind an unsafe tag refuse, in -1..1; None where there are too
+        few behind either tag to say."""
+        if min(len(self.unsafe), len(self.safe)) < FEWEST:
             return None
-        return sum(self.unsafe) / len(self.unsafe) - sum(self.safe) / len(self.safe)
+        return fmean(self.unsafe) - fmean(self.safe)
 
     @property
     def missing(self) -> bool:
@@ -66,18 +63,18 @@ class Link:
         """Whether `strength` is on one side of LINK with its whole 99 % interval (Newcombe)."""
         if self.strength is None:
             return False
-        rates = [(sum(one) / len(one), len(one)) for one in (self.safe, self.unsafe)]
-        low, high = newcombe(*rates[0], *rates[1], level=LEVEL)
+        low, high = newcombe(
+            *(fmean(self.safe), len(self.safe), fmean(self.unsafe), len(self.unsafe)), level=LEVEL
+        )
         return low >= LINK or high < LINK
 
     def __str__(self) -> str:
         if self.strength is None:
-            counts = (
-                f"{len(self.unsafe)} behind an unsafe tag and {len(self.safe)} behind a safe one"
+            return (
+                f"too few answers to see whether they heed the tags, {len(self.unsafe)} behind an "
+                f"unsafe tag and {len(self.safe)} behind a safe one"
             )
-            return f"too few answers to see whether they heed the tags, {counts}"
-        unsafe, safe = (sum(one) / len(one) for one in (self.unsafe, self.safe))
         return (
-            f"{unsafe:.0%} of {len(self.unsafe)} answers refuse behind an unsafe tag and "
-            f"{safe:.0%} of {len(self.safe)} behind a safe one"
+            f"{fmean(self.unsafe):.0%} of {len(self.unsafe)} answers refuse behind an unsafe tag "
+            f"and {fmean(self.safe):.0%} of {len(self.safe)} behind a safe one"
         )

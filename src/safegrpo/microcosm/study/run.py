@@ -78,12 +78,7 @@ def run_row(
         training |= {"pairs": len(pairs), "kinds": counts(pairs)}
     say(f"{name}, seed {seed}: trained in {time.perf_counter() - began:.0f} s; measuring")
     measured = measure_all(
-        model,
-        processor,
-        row.modes,
-        split=row.split,
-        size=size,
-        apart=apart(row, size),
+        model, processor, row.modes, split=row.split, size=size, apart=apart(row, size)
     )
     facts = {
         "row": name,
