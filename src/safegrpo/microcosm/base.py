@@ -27,7 +27,7 @@ from safegrpo.data.jsonl import write_text_atomic
 from safegrpo.microcosm import SHIPPED, measure, text
 from safegrpo.microcosm.model import build_model, build_processor, save_model, train_tokenizer
 from safegrpo.microcosm.pairs import held_out
-from safegrpo.microcosm.sizes import SHIPPED_SIZE, SIZES, Size, resized
+from safegrpo.microcosm.sizes import SHIPPED_SIZE, SIZES, Size, rate_scale, resized
 from safegrpo.microcosm.speech import train_speech
 from safegrpo.microcosm.vision import train_vision
 from safegrpo.models import load_model, load_processor
@@ -38,7 +38,8 @@ from safegrpo.training.run import quiet
 
 @dataclass(frozen=True)
 class BaseRecipe:
-    """Sizes of the warm start; the defaults make the shipped model."""
+    """Sizes of the warm start; the defaults make the shipped model. Learning rates are those at its
+    size, see `rate_scale`."""
 
     seed: int = 0
     size: Size = SHIPPED_SIZE
@@ -100,7 +101,7 @@ def make_base(
         steps=recipe.vision_steps,
         pool=recipe.vision_pool,
         batch=recipe.vision_batch,
-        learning_rate=recipe.vision_learning_rate,
+        learning_rate=recipe.vision_learning_rate * rate_scale(recipe.size),
         seed=recipe.seed,
         say=say,
     )
@@ -110,7 +111,7 @@ def make_base(
         tokenizer,
         steps=recipe.speech_steps,
         batch=recipe.speech_batch,
-        learning_rate=recipe.speech_learning_rate,
+        learning_rate=recipe.speech_learning_rate * rate_scale(recipe.size),
         seed=recipe.seed,
         say=say,
     )
@@ -171,6 +172,8 @@ def main() -> int:
     if args.output == SHIPPED and recipe != BaseRecipe():
         parser.error("only the default model ships with the package; name another --output")
     device = args.device or ("cpu" if args.output == SHIPPED else default_device())
+    if torch.device(device).type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: the warm start needs no more
     facts = make_base(args.output, recipe, device)
     print(json.dumps(facts["dev"], indent=2))
     return 0

@@ -32,6 +32,12 @@ SHAPES: dict[Size, Shape] = {
 HEAD = 32  # width of a head, at every size
 
 
+def rate_scale(size: Size) -> float:
+    """What a learning rate tuned at the shipped size is multiplied by at another: Adam's falls as
+    1/width (Yang et al., "Tensor Programs V", 2022, table 3); depth is not corrected for."""
+    return SHAPES[SHIPPED_SIZE].width / SHAPES[size].width
+
+
 def resized(model: Any, size: Size, seed: int = 0) -> Any:
     """A freshly initialised model (float32) of another size, for the same tokenizer; at the shipped
     size the model itself."""

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from safegrpo.errors import ConfigError, InputFileError
-from safegrpo.microcosm.sizes import SHIPPED_SIZE
+from safegrpo.microcosm.sizes import SHIPPED_SIZE, SIZES, rate_scale
 from safegrpo.microcosm.study.bases import Base
 from safegrpo.microcosm.study.worlds import Unseen, World
 from safegrpo.training.config import Recipe
@@ -84,6 +84,10 @@ class Row(_Section):
         if self.home not in self.modes:
             raise ValueError(f'"home" is {self.home}, which is not among the modes')
         return self
+
+    def rate_scale(self) -> float:
+        """What its learning rates, tuned at the shipped size, are multiplied by."""
+        return rate_scale(self.base) if self.base in SIZES else 1.0  # type: ignore[arg-type]
 
     def seed_numbers(self) -> range:
         """The seeds that it is run for."""
@@ -189,11 +193,21 @@ def all_rows(folder: Path) -> dict[str, Row]:
 
 
 def grpo_recipe(row: Row, changes: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The options of a row's training run: the demo's, the row's, and `changes` on top."""
-    options = _merged(_read(DEMO_RECIPE), row.recipe)
+    """The options of a row's training run: the demo's and the row's, at the learning rates for its
+    base model's width, and `changes` on top."""
+    options = _scaled(_merged(_read(DEMO_RECIPE), row.recipe), row.rate_scale())
     options = _merged(options, changes)
     _checked(Recipe, {"model": "microcosm", **options}, place)
     return options
+
+
+def _scaled(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    rates = {
+        name: {"learning_rate": section["learning_rate"] * scale}
+        for name, section in options.items()
+        if isinstance(section, Mapping) and "learning_rate" in section
+    }
+    return _merged(options, rates)
 
 
 def _row(name: str, raw: Mapping[str, tuple[Path, dict[str, Any]]]) -> Row:

@@ -143,7 +143,7 @@ def _supervised(
         taught,
         steps=options.steps,
         batch=options.batch_size,
-        learning_rate=options.learning_rate,
+        learning_rate=options.learning_rate * row.rate_scale(),
         seed=seed,
         freeze_vision=options.freeze_vision,
         say=say,
