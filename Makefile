@@ -42,8 +42,9 @@ install: .venv/.train
 demo: .venv/.train
 	$(BIN)/safegrpo demo $(ARGS)
 
+# One file stays on one processor: its tests share what was costly to make. ARGS=-n0 has one process.
 test: .venv/.dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from safegrpo.errors import ConfigError
 from safegrpo.microcosm import SHIPPED
-from safegrpo.microcosm.base import BaseRecipe
+from safegrpo.microcosm.base import recipe_of
 from safegrpo.microcosm.sizes import SHIPPED_SIZE, Size
 from safegrpo.microcosm.unlinked import HEEDS, UnlinkedRecipe, make_unlinked
 from safegrpo.training.base_model import model_sha256
@@ -26,7 +26,7 @@ def made_by(base: Base) -> dict[str, Any]:
         return {}
     if base in HEEDS:
         return asdict(UnlinkedRecipe(HEEDS[base]))
-    return asdict(BaseRecipe(size=base))  # type: ignore[arg-type]
+    return asdict(recipe_of(base))  # type: ignore[arg-type]
 
 
 def base_folder(base: Base, bases: Path = BASES) -> Path:
