@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
                 say=_say,
             )
             if args.cost:
-                failures += race(results, work, recipes, SEEDS, _say)
+                failures += race(results, work, recipes, SEEDS, _say, args.bases)
     render(
         results,
         rows,

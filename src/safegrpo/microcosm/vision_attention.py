@@ -15,8 +15,8 @@ NAME = "flash_one_size"  # only what has "flash" in its name is given all images
 
 
 def attend_at_once(model: Any) -> None:
-    """Let the vision tower of `model` attend in all images of a batch at once; it computes the same,
-    and nothing of it is saved with the model. Images of several sizes are a ValueError then."""
+    """Let the vision tower of `model` attend in all images of a batch at once: it computes the
+    same, and nothing of it is saved. Images of several sizes are a ValueError then."""
     AttentionInterface.register(NAME, _one_size)
     model.model.visual.config._attn_implementation = NAME
 

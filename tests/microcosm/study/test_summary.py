@@ -37,10 +37,13 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
         {"recipe": "other", "seed": 0, "rollouts": 4096.0, "seconds": 40.0, **one},
         {"recipe": "ours: a variant", "seed": 0, "rollouts": 1.0, "seconds": 1.0, **one},
     ]
+    runs += [run | {"base": "unlinked", "rollouts": 2000.0} for run in runs[:2]]
     cost = Cost.model_validate({"runs": runs, "target": {}, "command": "made up"})
     claims = [Finding("one", "holds", ()), Finding("`ours` too", "holds", ())]
     claims.append(Finding("three", "unclear", ()))
-    guided, direct, missing, without, costs, paper = summary(EMPTY, parts, carried, cost, claims)
+    guided, direct, missing, without, costs, elsewhere, paper = summary(
+        EMPTY, parts, carried, cost, claims
+    )
     assert "better in 0 of 1: twins 90.0 against 90.0;" in guided
     assert "safety 91.0 against 90.0, no worse: reached" in guided
     assert direct.startswith("- Asked plainly") and "better in 1 of 1: twins 90.0" in direct
@@ -51,6 +54,8 @@ def test_each_line_says_what_became_of_what_was_asked() -> None:
     )
     assert "384 rollouts and 4 seconds, medians of 1 seeds" in costs
     assert "10 times that (other)" in costs and "variant" not in costs
+    assert "from `unlinked`" not in costs
+    assert "from `unlinked`" in elsewhere and "needed 2,000 rollouts" in elsewhere
     assert paper.endswith("could be checked: 1 hold, 1 unclear.")  # ours is not the paper's
 
 

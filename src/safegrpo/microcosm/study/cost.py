@@ -30,6 +30,7 @@ class CostRun(_Part):
     """A run up to the target, or, if it was not `reached`, to the run's end."""
 
     recipe: _Text
+    base: _Text = ""  # the base model, if it is not the shipped one
     seed: Annotated[int, Field(ge=0)]
     reached: bool
     rollouts: _Amount
@@ -42,12 +43,19 @@ class CostRun(_Part):
 
 class Cost(_Part):
     """All runs towards one target, which is measured on so many `items`; its keys and values are
-    shown as they are."""
+    shown as they are. There is a race from each base model."""
 
     runs: list[CostRun]
     target: dict[str, Any]
     items: Annotated[int, Field(ge=0)] = 0
     command: str
+
+    def races(self) -> dict[str, Cost]:
+        """The runs from each base model, those from the shipped one first."""
+        return {
+            base: self.model_copy(update={"runs": [run for run in self.runs if run.base == base]})
+            for base in sorted({run.base for run in self.runs})
+        }
 
     def recipes(self) -> dict[str, list[CostRun]]:
         """The runs by recipe, in the order in which recipes come up: ours is the first."""

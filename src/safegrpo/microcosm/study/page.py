@@ -282,8 +282,11 @@ def _cost(cost: Cost | None) -> Iterator[str]:
     asked = f", on {cost.items} development items" if cost.items else ""
     yield f"Target: {target_text(cost)}{asked}. {code(cost.command)}.\n"
     yield words.COST
-    yield cost_table(cost)
-    ratios = ratio_table(cost)
-    if ratios:
-        yield "Ratios of medians, and their range over seeds that both have.\n"
-        yield ratios
+    for base, race in cost.races().items():
+        if base:
+            yield f"### From the base model {code(base)}\n"
+        yield cost_table(race)
+        ratios = ratio_table(race)
+        if ratios:
+            yield "Ratios of medians, and their range over seeds that both have.\n"
+            yield ratios

@@ -48,8 +48,9 @@ def summary(
     of_ours = [one for one in carried if one.row == OURS]
     if of_ours:
         yield _without_guide(of_ours)
-    if cost is not None and len(cost.recipes()) > 1:
-        yield _costs(cost)
+    for base, race in cost.races().items() if cost is not None else ():
+        if len(race.recipes()) > 1:
+            yield _costs(base, race)
     if findings:
         yield _claims(findings)
 
@@ -113,7 +114,7 @@ def _without_guide(carried: Sequence[Carried]) -> str:
     )
 
 
-def _costs(cost: Cost) -> str:
+def _costs(base: str, cost: Cost) -> str:
     (name, own), *others = cost.recipes().items()
     # Behind a colon stands a variant: those are for the table.
     whole = [other for other in others if ":" not in other[0]] or others
@@ -123,9 +124,10 @@ def _costs(cost: Cost) -> str:
         f"{ratio(runs, own, 'seconds')} times that ({in_cell(recipe)})"
         for recipe, runs in ends.items()
     )
+    start = f" from {code(base)}" if base else ""
     return (
-        f"- [Up to the target](#cost-to-the-target), {target_text(cost)}, {in_cell(name)} needed "
-        f"{spread(own, 'rollouts')} rollouts and {spread(own, 'seconds')} seconds, medians of "
+        f"- [Up to the target](#cost-to-the-target){start}, {target_text(cost)}, {in_cell(name)} "
+        f"needed {spread(own, 'rollouts')} rollouts and {spread(own, 'seconds')} seconds, medians of "
         f"{len(own)} seeds. In seconds the others needed {times}; engines and learning rates are "
         "part of that."
     )

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.data.jsonl import write_text_atomic
-from safegrpo.microcosm import SHIPPED
 from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import held_out
+from safegrpo.microcosm.sizes import SHIPPED_SIZE
+from safegrpo.microcosm.study.bases import BASES, base_folder, prepare
 from safegrpo.microcosm.study.hashing import row_hash
 from safegrpo.microcosm.study.results import COST_FILE
-from safegrpo.microcosm.study.rows import Say, all_rows, grpo_recipe
+from safegrpo.microcosm.study.rows import Row, Say, all_rows, grpo_recipe
 from safegrpo.microcosm.study.run import given, log_of, machine
 from safegrpo.microcosm.study.worlds import training_set
 from safegrpo.training.cold_start import cold_started
@@ -57,7 +58,7 @@ to if it trains on is in the sweep."""
 
 HASTY_SMALL = "published, small batches, on our engine, hasty"
 
-CONTENDERS = (
+SHIPPED_RACE = (
     Contender("ours", "ours", False, 2, 160),
     Contender("published, on TRL", "published", True, 1, 64),
     Contender("published, on TRL, hasty", "published", True, 1, 64, HASTY),
@@ -81,16 +82,31 @@ CONTENDERS = (
     ),
 )
 
+# Recipes that may never get there are measured seldom: most of their cost is a bound.
+UNLINKED_RACE = (
+    Contender("ours", "ours-unlinked", False, 2, 160),
+    Contender("published, on TRL", "published-unlinked", True, 4, 64),
+    Contender("published, small batches, on TRL", "published-small-unlinked", True, 16, 320),
+    Contender("published, small batches, on our engine", "published-small-unlinked", False, 8, 320),
+    Contender(
+        "published, small batches, on our engine, after our cold start",
+        "published-started-unlinked", False, 2, 320,
+    ),
+)  # fmt: skip
+CONTENDERS = SHIPPED_RACE + UNLINKED_RACE
+
 
 class _HeldError(Exception):
     """The target was held twice: there is nothing left to learn."""
 
 
-def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[str, Any]:
+def reach(
+    contender: Contender, seed: int, recipes: Path, work: Path, bases: Path = BASES
+) -> dict[str, Any]:
     """One run up to the target, as a row of cost.json."""
     quiet()
     row = all_rows(recipes)[contender.row]
-    always = given(SHIPPED, seed, work)
+    always = given(base_folder(row.base, bases), seed, work)
     grpo = {**always["grpo"], "max_steps": contender.max_steps}
     if contender.learning_rate is not None:
         grpo["learning_rate"] = contender.learning_rate
@@ -128,6 +144,7 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
     before = cold_started(work / "cold_start") or ColdStarted(0.0, sampled=0, kept=0)
     return {
         "recipe": contender.title,
+        "base": _base(row),
         "seed": seed,
         "reached": held,
         "rollouts": before.sampled + -(-step // generations) * generations * batch,
@@ -138,39 +155,44 @@ def reach(contender: Contender, seed: int, recipes: Path, work: Path) -> dict[st
     }
 
 
-def race(results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Say) -> int:
+def race(
+    results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Say, bases: Path = BASES
+) -> int:
     """Run every contender with every seed, in turn, each in a process of its own; leaves
     `results`/cost.json, which grows as runs end and goes on where it stopped. Returns how many
     failed; their messages are in `work`."""
     path = results / COST_FILE
     rows = all_rows(recipes)
-    hashes = {one.title: f"{row_hash(rows[one.row])}-{_settings(one)}" for one in CONTENDERS}
+    names = [(_base(rows[one.row]), one.title) for one in CONTENDERS]
+    made = [f"{row_hash(rows[one.row])}-{_settings(one)}" for one in CONTENDERS]
+    hashes = dict(zip(names, made, strict=True))
     runs = json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else []
-    runs = [run for run in runs if run.get("hash") == hashes.get(run["recipe"])]
-    done = {(run["recipe"], run["seed"]) for run in runs}
-    order = {contender.title: place for place, contender in enumerate(CONTENDERS)}
+    runs = [run for run in runs if run.get("hash") == hashes.get(_name(run))]
+    done = {(_name(run), run["seed"]) for run in runs}
+    prepare((rows[one.row].base for one in CONTENDERS), bases, say)
     results.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     failed = 0
     for seed in seeds:
-        for number, contender in enumerate(CONTENDERS):
-            if (contender.title, seed) in done:
+        for number, name in enumerate(names):
+            if (name, seed) in done:
                 continue
+            told = f"{': '.join(filter(None, name))}, seed {seed}"
             folder, log = work / f"cost-{number}-{seed}", work / f"cost-{number}-{seed}.log"
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short: timed anew
             command = [sys.executable, "-m", __name__, str(number), str(seed)]
-            command += ["--recipes", str(recipes), "--work", str(folder)]
+            command += ["--recipes", str(recipes), "--work", str(folder), "--bases", str(bases)]
             with log.open("w", encoding="utf-8") as file:
                 ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=file)
             shutil.rmtree(folder, ignore_errors=True)
             if ended.returncode:
-                say(f"{contender.title}, seed {seed}: failed, see {log}")
+                say(f"{told}: failed, see {log}")
                 failed += 1
                 continue
             log.unlink()
-            run = {**json.loads(ended.stdout), "hash": hashes[contender.title]}
-            runs = sorted([*runs, run], key=lambda run: order[run["recipe"]])
-            say(f"{contender.title}, seed {seed}: {run['rollouts']} rollouts, {run['seconds']} s")
+            run = {**json.loads(ended.stdout), "hash": hashes[name]}
+            runs = sorted([*runs, run], key=lambda run: names.index(_name(run)))
+            say(f"{told}: {run['rollouts']} rollouts, {run['seconds']} s")
             said = {
                 "command": "safegrpo study --cost",
                 "target": {"safety, at least": SAFETY, "over-refusal, at most": OVER_REFUSAL},
@@ -179,6 +201,16 @@ def race(results: Path, work: Path, recipes: Path, seeds: Sequence[int], say: Sa
             }
             write_text_atomic(path, json.dumps(said, indent=1) + "\n")
     return failed
+
+
+def _base(row: Row) -> str:
+    """The row's base model; none for the shipped one."""
+    return "" if row.base == SHIPPED_SIZE else row.base
+
+
+def _name(run: Mapping[str, Any]) -> tuple[str, str]:
+    """The race that a run was in, and its contender."""
+    return run.get("base", ""), run["recipe"]
 
 
 def _settings(one: Contender) -> str:
@@ -194,8 +226,10 @@ def main() -> None:
     parser.add_argument("seed", type=int)
     parser.add_argument("--recipes", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--bases", type=Path, default=BASES)
     args = parser.parse_args()
-    print(json.dumps(reach(CONTENDERS[args.contender], args.seed, args.recipes, args.work)))
+    contender = CONTENDERS[args.contender]
+    print(json.dumps(reach(contender, args.seed, args.recipes, args.work, args.bases)))
 
 
 if __name__ == "__main__":

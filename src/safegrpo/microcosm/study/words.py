@@ -121,13 +121,13 @@ that were measured fewer than three times are left out.
 COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
 target. The target was chosen by us. All recipes are asked with the guide, and what comes after \
-GRPO, as internalising, is not counted; what ours does before it (a look at 64 rollouts or more) \
-is, but for its tokens. Where the engine is TRL, engine and recipe are mixed; \
-the paper ran verl. `hasty` is the published recipe at a learning rate at which it is there \
-sooner than with its own; the sweep of learning rates shows what `published` and \
-`published-small` come to if they train on with it. Behind a colon stands what was changed in a \
-recipe: since all recipes end alike, what a part is good for shows in how soon the target is \
-reached.
+GRPO, as internalising, is not counted; what comes before it is, but for its tokens: ours looks \
+at 64 rollouts or more, and makes a cold start where answers do not heed the tags. Where the \
+engine is TRL, engine and recipe are mixed; the paper ran verl. `hasty` is the published recipe \
+at a learning rate at which it is there sooner than with its own; the sweep of learning rates \
+shows what `published` and `published-small` come to if they train on with it. Behind a colon \
+stands what was changed in a recipe: from the shipped base model all recipes end alike, and what a \
+part is good for shows in how soon the target is reached.
 """
 MADE = """\
 The hash covers a row's settings, its base model and its items, not the seed, the code or the \
