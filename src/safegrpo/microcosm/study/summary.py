@@ -127,9 +127,9 @@ def _costs(base: str, cost: Cost) -> str:
     start = f" from {code(base)}" if base else ""
     return (
         f"- [Up to the target](#cost-to-the-target){start}, {target_text(cost)}, {in_cell(name)} "
-        f"needed {spread(own, 'rollouts')} rollouts and {spread(own, 'seconds')} seconds, medians of "
-        f"{len(own)} seeds. In seconds the others needed {times}; engines and learning rates are "
-        "part of that."
+        f"needed {spread(own, 'rollouts')} rollouts and {spread(own, 'seconds')} seconds, medians "
+        f"of {len(own)} seeds. In seconds the others needed {times}; engines and learning rates "
+        "are part of that."
     )
 
 
