@@ -148,7 +148,7 @@ def reach(
         "seed": seed,
         "reached": held,
         "rollouts": before.sampled + -(-step // generations) * generations * batch,
-        "tokens": steps[-1]["num_tokens"],
+        "tokens": steps[-1]["num_tokens"] if steps else 0.0,  # there without a step
         "seconds": round(before.seconds + sum(one["step_seconds"] for one in steps), 2),
         "step": step,
         "machine": machine(),
