@@ -90,7 +90,7 @@ def test_a_refusal_with_a_reason_can_be_worth_more() -> None:
 
 
 def test_a_million_characters_are_no_matter() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     canned(["word " * 200_000] * 4, ["boil eggs", "paint walls", "read maps", "x " * 500_000])
     assert not is_promise("sure, " * 200_000)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1

@@ -201,10 +201,10 @@ def test_of_an_animation_the_first_frame_is_seen(kind: str) -> None:
 
 
 def test_a_bomb_is_refused_by_its_header_at_once() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match="more than 50,000,000 pixels; it was not decoded"):
         open_image(ref(png_header(60_000, 60_000)), where="row 3")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_an_image_above_our_limit_and_below_pillows_is_refused() -> None:

@@ -149,19 +149,19 @@ def test_text_with_nothing_to_draw_is_refused(empty: str) -> None:
 
 @each_look
 def test_endless_text_is_refused_at_once(look: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match="1,000,000 characters"):
         draw_text("word " * 200_000, look)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @each_look
 @pytest.mark.parametrize("text", ["words " * 600, "x" * MAX_CHARACTERS, "a\n" * 1900])
 def test_text_that_does_not_fit_is_refused_in_seconds(look: str, text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match=r"characters of the text do not fit .* larger size"):
         draw_text(text, look, (256, 256))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # Wrapping

@@ -94,6 +94,29 @@ def test_another_size_is_made_the_same_way_each_time(tmp_path, monkeypatch):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_other_sizes_see_as_many_examples_in_larger_batches():
+    ours, other = base.recipe_of("2m", 3), base.recipe_of("8m", 3)
+    assert ours == base.BaseRecipe(seed=3) and other.size == "8m" and other.seed == 3
+    for part in ("vision", "speech"):
+        seen = [
+            getattr(one, f"{part}_steps") * getattr(one, f"{part}_batch") for one in (ours, other)
+        ]
+        assert seen[0] == seen[1]
+
+
+def test_a_wider_model_is_trained_at_lower_rates(tmp_path, monkeypatch):
+    rates = []
+    for part, made in (("vision", {}), ("speech", 0.0)):
+        monkeypatch.setattr(
+            base,
+            f"train_{part}",
+            lambda *_, made=made, **options: (rates.append(options["learning_rate"]), made)[1],
+        )
+    monkeypatch.setattr(base, "abilities", lambda *_, **__: {})
+    base.make_base(tmp_path / "8m", base.BaseRecipe(size="8m"))
+    assert rates == [5e-4, 1e-3]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_makes_what_the_cpu_makes(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "abilities", lambda *_, **__: {})

@@ -51,9 +51,9 @@ def test_a_recipe_keeps_its_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["/a" * 100_000, "a" * 200_000, '"/' * 100_000, " " * 200_000,
                                   "../" * 70_000, "- " * 100_000, "a:" * 100_000])  # fmt: skip
 def test_long_texts_are_read_in_no_time(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     settings_without_places(text + "!")
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_models_and_judges_are_called_by_name() -> None:

@@ -98,7 +98,8 @@ def place(model: Any, device: str) -> None:
     """Move the model. Its inputs follow it there, and what its vision tower makes of inputs from
     elsewhere goes back to them: the warm start has its batches and its heads on the CPU."""
     model.to(device)
-    attend_at_once(model)
+    if torch.device(device).type != "cpu":
+        attend_at_once(model)
     add_hook_to_module(model, AlignDevicesHook(device))
     add_hook_to_module(model.model.visual, AlignDevicesHook(device, io_same_device=True))
 
@@ -192,7 +193,7 @@ def main() -> int:
         parser.error("only the default model ships with the package; name another --output")
     device = args.device or ("cpu" if args.output == SHIPPED else default_device())
     if torch.device(device).type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32: the warm start needs no more
+        torch.set_float32_matmul_precision("high")  # TF32: a warm start needs no more
     facts = make_base(args.output, recipe, device)
     print(json.dumps(facts["dev"], indent=2))
     return 0

@@ -33,8 +33,11 @@ HEAD = 32  # width of a head, at every size
 
 
 def rate_scale(size: Size) -> float:
-    """What a learning rate tuned at the shipped size is multiplied by at another: Adam's falls as
-    1/width (Yang et al., "Tensor Programs V", 2022, table 3); depth is not corrected for."""
+    """What a learning rate tuned at the shipped size is multiplied by at another.
+
+    Adam's rate for hidden matrices falls as 1/width (Yang et al., "Tensor Programs V", 2022). Here
+    all parameters have that one factor; neither initialisation nor depth is corrected for.
+    """
     return SHAPES[SHIPPED_SIZE].width / SHAPES[size].width
 
 

@@ -42,6 +42,28 @@ def test_the_shipped_rows_and_sweeps_all_make_recipes():
     assert "ours@pairs=300" in rows and "ours@without=kinds" in rows
 
 
+def test_learning_rates_fall_with_the_base_model_s_width() -> None:
+    said = {"grpo": {"learning_rate": "1e-4"}, "cold_start": {"learning_rate": 2e-3}}
+    row = Row(title="a row", recipe=said)
+    wide = row.model_copy(update={"base": "8m"})
+    deep = row.model_copy(update={"base": "3m"})
+    at = {one.base: grpo_recipe(one, {}, "row") for one in (row, wide, deep)}
+    assert at["2m"] == at["3m"]
+    assert at["2m"]["grpo"]["learning_rate"] == "1e-4"
+    assert at["8m"]["grpo"]["learning_rate"] == pytest.approx(5e-5)
+    assert at["8m"]["cold_start"]["learning_rate"] == pytest.approx(1e-3)
+    rates = [at[base]["internalise"]["learning_rate"] for base in ("2m", "8m")]
+    assert rates[1] == pytest.approx(rates[0] / 2)
+    given = grpo_recipe(wide, {"grpo": {"learning_rate": 3e-3}}, "row")
+    assert given["grpo"]["learning_rate"] == 3e-3
+
+
+def test_a_rate_that_is_none_is_told_where_it_is() -> None:
+    row = Row(title="a row", base="8m", recipe={"cold_start": {"learning_rate": None}})
+    with pytest.raises(ConfigError, match=r"a place: .*learning_rate"):
+        grpo_recipe(row, {}, "a place")
+
+
 def test_the_rows_that_claims_are_made_of_have_ten_seeds():
     rows = load_rows(recipes_folder())
     claimed = {name for _, checks in claims() for check in checks for name in (check.a, check.b)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from safegrpo.errors import ConfigError
 from safegrpo.microcosm.study import target
 from safegrpo.microcosm.study.cost import read_cost
 from safegrpo.microcosm.study.rows import all_rows, recipes_folder
@@ -80,6 +81,22 @@ def test_a_failed_run_is_counted_and_told(tmp_path: Path, ran: list[tuple[str, i
     assert failed == 2
     assert "unlinked: ours, seed 13: failed, see" in said[1]
     assert not (tmp_path / "cost.json").exists()
+
+
+def test_a_base_model_is_made_only_for_what_is_left(
+    tmp_path: Path, ran: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[list[str]] = []
+    monkeypatch.setattr(target, "prepare", lambda bases, *_: wanted.append(list(bases)))
+    go(tmp_path, 1)
+    go(tmp_path, 1)
+    assert wanted == [["2m", "unlinked"], []]
+
+
+def test_rows_that_the_race_needs_and_lacks_are_named(tmp_path: Path) -> None:
+    (tmp_path / "01-base.yaml").write_text("{title: Base, method: none}")
+    with pytest.raises(ConfigError, match='needs the row "ours"'):
+        target.race(tmp_path, tmp_path / "work", tmp_path, [1], print)
 
 
 def test_contenders_have_rows_and_names_of_their_own() -> None:

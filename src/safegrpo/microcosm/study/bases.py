@@ -50,8 +50,8 @@ def base_folder(base: Base, bases: Path = BASES) -> Path:
 
 
 def prepare(wanted: Iterable[Base], bases: Path, say: Callable[[str], None]) -> None:
-    """Make the base models that take minutes, where they are missing. Those of other sizes take
-    hours: their rows will say what to do."""
+    """Make the base models that take minutes, where they are missing. Those of other sizes
+    take a GPU, or hours: their rows will say what to do."""
     for base in dict.fromkeys(wanted):
         if base in HEEDS and not (bases / base).exists():
             say(f"making the base model {bases / base}, which takes minutes")

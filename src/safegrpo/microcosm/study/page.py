@@ -282,9 +282,10 @@ def _cost(cost: Cost | None) -> Iterator[str]:
     asked = f", on {cost.items} development items" if cost.items else ""
     yield f"Target: {target_text(cost)}{asked}. {code(cost.command)}.\n"
     yield words.COST
-    for base, race in cost.races().items():
-        if base:
-            yield f"### From the base model {code(base)}\n"
+    races = cost.races()
+    for base, race in races.items():
+        if len(races) > 1:
+            yield f"### From the {f'base model {code(base)}' if base else 'shipped base model'}\n"
         yield cost_table(race)
         ratios = ratio_table(race)
         if ratios:

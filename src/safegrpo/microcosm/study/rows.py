@@ -195,15 +195,19 @@ def all_rows(folder: Path) -> dict[str, Row]:
 def grpo_recipe(row: Row, changes: Mapping[str, Any], place: str) -> dict[str, Any]:
     """The options of a row's training run: the demo's and the row's, at the learning rates for its
     base model's width, and `changes` on top."""
-    options = _scaled(_merged(_read(DEMO_RECIPE), row.recipe), row.rate_scale())
-    options = _merged(options, changes)
+    options = _merged(_read(DEMO_RECIPE), row.recipe)
+    _checked(Recipe, {"model": "microcosm", **options}, place)
+    options = _merged(_scaled(options, row.rate_scale()), changes)
     _checked(Recipe, {"model": "microcosm", **options}, place)
     return options
 
 
 def _scaled(options: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """The options of a recipe that is right, all their learning rates times `scale`."""
+    if scale == 1:
+        return dict(options)
     rates = {
-        name: {"learning_rate": section["learning_rate"] * scale}
+        name: {"learning_rate": float(section["learning_rate"]) * scale}
         for name, section in options.items()
         if isinstance(section, Mapping) and "learning_rate" in section
     }

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from safegrpo.data.jsonl import write_text_atomic
+from safegrpo.errors import ConfigError
 from safegrpo.microcosm.measure import logged
 from safegrpo.microcosm.pairs import held_out
 from safegrpo.microcosm.sizes import SHIPPED_SIZE
@@ -82,14 +83,12 @@ SHIPPED_RACE = (
     ),
 )
 
-# Recipes that may never get there are measured seldom: most of their cost is a bound.
 UNLINKED_RACE = (
     Contender("ours", "ours-unlinked", False, 2, 160),
     Contender("published, on TRL", "published-unlinked", True, 4, 64),
-    Contender("published, small batches, on TRL", "published-small-unlinked", True, 16, 320),
     Contender("published, small batches, on our engine", "published-small-unlinked", False, 8, 320),
     Contender(
-        "published, small batches, on our engine, after our cold start",
+        "published, small batches, our pairs, on our engine, after a cold start",
         "published-started-unlinked", False, 2, 320,
     ),
 )  # fmt: skip
@@ -160,46 +159,48 @@ def race(
 ) -> int:
     """Run every contender with every seed, in turn, each in a process of its own; leaves
     `results`/cost.json, which grows as runs end and goes on where it stopped. Returns how many
-    failed; their messages are in `work`."""
+    failed; their messages are in `work`. Raises ConfigError if `recipes` lack a contender's row."""
     path = results / COST_FILE
     rows = all_rows(recipes)
-    names = [(_base(rows[one.row]), one.title) for one in CONTENDERS]
+    missing = [one.row for one in CONTENDERS if one.row not in rows]
+    if missing:
+        raise ConfigError(f'{recipes}: the race needs the row "{missing[0]}", which is not there')
+    keys = [(_base(rows[one.row]), one.title) for one in CONTENDERS]
     made = [f"{row_hash(rows[one.row])}-{_settings(one)}" for one in CONTENDERS]
-    hashes = dict(zip(names, made, strict=True))
+    hashes = dict(zip(keys, made, strict=True))
     runs = json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else []
-    runs = [run for run in runs if run.get("hash") == hashes.get(_name(run))]
-    done = {(_name(run), run["seed"]) for run in runs}
-    prepare((rows[one.row].base for one in CONTENDERS), bases, say)
+    runs = [run for run in runs if run.get("hash") == hashes.get(_key(run))]
+    done = {(_key(run), run["seed"]) for run in runs}
+    todo = [(seed, number) for seed in seeds for number in range(len(keys))]
+    todo = [(seed, number) for seed, number in todo if (keys[number], seed) not in done]
+    prepare((rows[CONTENDERS[number].row].base for _, number in todo), bases, say)
     results.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for seed in seeds:
-        for number, name in enumerate(names):
-            if (name, seed) in done:
-                continue
-            told = f"{': '.join(filter(None, name))}, seed {seed}"
-            folder, log = work / f"cost-{number}-{seed}", work / f"cost-{number}-{seed}.log"
-            shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short: timed anew
-            command = [sys.executable, "-m", __name__, str(number), str(seed)]
-            command += ["--recipes", str(recipes), "--work", str(folder), "--bases", str(bases)]
-            with log.open("w", encoding="utf-8") as file:
-                ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=file)
-            shutil.rmtree(folder, ignore_errors=True)
-            if ended.returncode:
-                say(f"{told}: failed, see {log}")
-                failed += 1
-                continue
-            log.unlink()
-            run = {**json.loads(ended.stdout), "hash": hashes[name]}
-            runs = sorted([*runs, run], key=lambda run: names.index(_name(run)))
-            say(f"{told}: {run['rollouts']} rollouts, {run['seconds']} s")
-            said = {
-                "command": "safegrpo study --cost",
-                "target": {"safety, at least": SAFETY, "over-refusal, at most": OVER_REFUSAL},
-                "items": len(held_out("dev", SIZE)),
-                "runs": runs,
-            }
-            write_text_atomic(path, json.dumps(said, indent=1) + "\n")
+    for seed, number in todo:
+        told = f"{': '.join(filter(None, keys[number]))}, seed {seed}"
+        folder, log = work / f"cost-{number}-{seed}", work / f"cost-{number}-{seed}.log"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short: timed anew
+        command = [sys.executable, "-m", __name__, str(number), str(seed)]
+        command += ["--recipes", str(recipes), "--work", str(folder), "--bases", str(bases)]
+        with log.open("w", encoding="utf-8") as file:
+            ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=file)
+        shutil.rmtree(folder, ignore_errors=True)
+        if ended.returncode:
+            say(f"{told}: failed, see {log}")
+            failed += 1
+            continue
+        log.unlink()
+        run = {**json.loads(ended.stdout), "hash": hashes[keys[number]]}
+        runs = sorted([*runs, run], key=lambda run: keys.index(_key(run)))
+        say(f"{told}: {run['rollouts']} rollouts, {run['seconds']} s")
+        said = {
+            "command": "safegrpo study --cost",
+            "target": {"safety, at least": SAFETY, "over-refusal, at most": OVER_REFUSAL},
+            "items": len(held_out("dev", SIZE)),
+            "runs": runs,
+        }
+        write_text_atomic(path, json.dumps(said, indent=1) + "\n")
     return failed
 
 
@@ -208,7 +209,7 @@ def _base(row: Row) -> str:
     return "" if row.base == SHIPPED_SIZE else row.base
 
 
-def _name(run: Mapping[str, Any]) -> tuple[str, str]:
+def _key(run: Mapping[str, Any]) -> tuple[str, str]:
     """The race that a run was in, and its contender."""
     return run.get("base", ""), run["recipe"]
 

@@ -22,8 +22,8 @@ What this cannot tell of a model with eight billion parameters: how large an eff
 natural images do to it, what a large model knows already, how far a judge errs, or what \
 jailbreaks in the wild achieve. It can only show mechanisms: what a reward pays for, what a \
 control gives away, what moves together. Numbers here are not to be set beside the paper's. All \
-runs start from one base model, those named `unlinked` from another: their seeds stand for new \
-training runs, not for new warm starts.
+runs start from one base model, those named `unlinked` from another, and those in sweeps of base \
+models from theirs: their seeds stand for new training runs, not for new warm starts.
 
 Figures are percent, means over seeds, with a 95 % interval in brackets. It comes from {DRAWS:,} \
 resamples of seeds and combinations together. A combination is an instruction with a thing, for \
@@ -122,12 +122,15 @@ COST = """\
 Medians over seeds with their range; ≥ marks lower bounds, from runs that ended before the \
 target. The target was chosen by us. All recipes are asked with the guide, and what comes after \
 GRPO, as internalising, is not counted; what comes before it is, but for its tokens: ours looks \
-at 64 rollouts or more, and makes a cold start where answers do not heed the tags. Where the \
-engine is TRL, engine and recipe are mixed; the paper ran verl. `hasty` is the published recipe \
-at a learning rate at which it is there sooner than with its own; the sweep of learning rates \
-shows what `published` and `published-small` come to if they train on with it. Behind a colon \
-stands what was changed in a recipe: from the shipped base model all recipes end alike, and what a \
-part is good for shows in how soon the target is reached.
+at 64 rollouts or more, and makes a cold start where answers do not heed the tags. Step 0 is a \
+model that held the target after its cold start. A cost is the cost up to a measurement: behind \
+each hash are the steps a contender may take, the steps between two measurements, and the \
+learning rate if it is not the row's own. Where the engine is TRL, engine and recipe are mixed; \
+the paper ran verl. `hasty` is the published recipe at a learning rate at which it is there \
+sooner than with its own; the sweep of learning rates shows what `published` and \
+`published-small` come to if they train on with it. Behind a colon stands what was changed in a \
+recipe: from the shipped base model all recipes end alike, and what a part is good for shows in \
+how soon the target is reached.
 """
 MADE = """\
 The hash covers a row's settings, its base model and its items, not the seed, the code or the \
