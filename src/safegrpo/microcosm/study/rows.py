@@ -87,7 +87,7 @@ class Row(_Section):
 
     def rate_scale(self) -> float:
         """What its learning rates, tuned at the shipped size, are multiplied by."""
-        return rate_scale(self.base) if self.base in SIZES else 1.0  # type: ignore[arg-type]
+        return rate_scale(self.base) if self.base in SIZES else 1.0
 
     def seed_numbers(self) -> range:
         """The seeds that it is run for."""
